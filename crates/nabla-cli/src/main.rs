@@ -1,0 +1,3 @@
+//! Turn words typed by a person into calls, and answers into text.
+
+fn main() {}

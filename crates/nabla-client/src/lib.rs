@@ -1,0 +1,1 @@
+//! Ask, pay, and check the answer without trusting who gave it.

@@ -1,0 +1,1 @@
+//! Run a model on inputs, reproducibly, within stated limits.

@@ -1,0 +1,1 @@
+//! Show the network over HTTP against one narrow Backend trait.

@@ -1,0 +1,1 @@
+//! Apply ordered transactions the same way everywhere.

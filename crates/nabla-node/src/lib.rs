@@ -1,0 +1,1 @@
+//! Wire the roles named in one config into a running, stoppable process.

@@ -1,0 +1,1 @@
+//! Price, meter and vouch for work: arithmetic and signatures only.

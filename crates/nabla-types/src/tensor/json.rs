@@ -1,0 +1,203 @@
+//! Conversion between [`Tensor`] and the JSON of the Open Inference Protocol v2.
+
+use serde_json::{Number, Value};
+
+use super::{Dtype, NamedTensor, Tensor, TensorData, TensorError, TensorJson, element_count};
+
+impl NamedTensor {
+    /// Read a tensor from its JSON form.
+    ///
+    /// # Errors
+    /// [`TensorError`] naming the tensor, the element, what was expected and what was got.
+    pub fn from_json(json: TensorJson) -> Result<Self, TensorError> {
+        let TensorJson { name, shape, datatype, parameters, data } = json;
+        if let Some((parameter, _)) = parameters.iter().next() {
+            return Err(TensorError::Parameter { name, got: parameter.clone() });
+        }
+        let Some(dtype) = Dtype::from_name(&datatype) else {
+            return Err(TensorError::Datatype { name, got: datatype });
+        };
+        let named =
+            |name: &str, source| TensorError::Named { name: name.to_owned(), source: Box::new(source) };
+        element_count(&shape).map_err(|source| named(&name, source))?;
+        let mut flat = Vec::new();
+        flatten(&name, &shape, &data, &mut flat)?;
+        let data = read_elements(&name, dtype, &flat)?;
+        let tensor = Tensor::new(shape, data).map_err(|source| named(&name, source))?;
+        Ok(Self { name, tensor })
+    }
+
+    /// Write the tensor in its JSON form, elements as one flat list.
+    #[must_use]
+    pub fn to_json(&self) -> TensorJson {
+        TensorJson {
+            name: self.name.clone(),
+            shape: self.tensor.shape().to_vec(),
+            datatype: self.tensor.dtype().name().to_owned(),
+            parameters: serde_json::Map::new(),
+            data: Value::Array(write_elements(self.tensor.data())),
+        }
+    }
+}
+
+/// Collect the elements of a flat list, of lists nested as `shape`, or of one bare scalar.
+fn flatten<'v>(
+    name: &str,
+    shape: &[u64],
+    data: &'v Value,
+    flat: &mut Vec<&'v Value>,
+) -> Result<(), TensorError> {
+    match data {
+        Value::Array(entries) if entries.iter().any(Value::is_array) => nested(name, shape, 0, data, flat),
+        Value::Array(entries) => {
+            flat.extend(entries);
+            Ok(())
+        }
+        scalar => {
+            flat.push(scalar);
+            Ok(())
+        }
+    }
+}
+
+/// Depth is bounded by the rank of `shape`, which is bounded by `RANK_MAX`.
+fn nested<'v>(
+    name: &str,
+    shape: &[u64],
+    depth: usize,
+    value: &'v Value,
+    flat: &mut Vec<&'v Value>,
+) -> Result<(), TensorError> {
+    let Some(expected) = shape.get(depth) else {
+        flat.push(value);
+        return Ok(());
+    };
+    let wrong = |got: String| TensorError::Nesting {
+        name: name.to_owned(),
+        shape: shape.to_vec(),
+        depth,
+        expected: *expected,
+        got,
+    };
+    match value {
+        Value::Array(entries) if entries.len() as u64 == *expected => {
+            entries.iter().try_for_each(|entry| nested(name, shape, depth + 1, entry, flat))
+        }
+        Value::Array(entries) => Err(wrong(format!("a list of {}", entries.len()))),
+        other => Err(wrong(shown(other))),
+    }
+}
+
+fn read_elements(name: &str, dtype: Dtype, flat: &[&Value]) -> Result<TensorData, TensorError> {
+    Ok(match dtype {
+        Dtype::F32 => TensorData::F32(each(
+            name,
+            flat,
+            "a number of FP32 range, or \"NaN\", \"Infinity\", \"-Infinity\"",
+            read_f32,
+        )?),
+        Dtype::F64 => TensorData::F64(each(
+            name,
+            flat,
+            "a number of FP64 range, or \"NaN\", \"Infinity\", \"-Infinity\"",
+            read_f64,
+        )?),
+        Dtype::I64 => TensorData::I64(each(name, flat, "an integer of 64 bits", Value::as_i64)?),
+        Dtype::I32 => {
+            TensorData::I32(each(name, flat, "an integer of 32 bits", |v| v.as_i64()?.try_into().ok())?)
+        }
+        Dtype::I8 => {
+            TensorData::I8(each(name, flat, "an integer from -128 to 127", |v| v.as_i64()?.try_into().ok())?)
+        }
+        Dtype::U8 => {
+            TensorData::U8(each(name, flat, "an integer from 0 to 255", |v| v.as_i64()?.try_into().ok())?)
+        }
+        Dtype::Bool => TensorData::Bool(each(name, flat, "true or false", Value::as_bool)?),
+        Dtype::String => TensorData::String(each(name, flat, "a string", |v| v.as_str().map(str::to_owned))?),
+    })
+}
+
+fn each<T>(
+    name: &str,
+    flat: &[&Value],
+    expected: &'static str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<T>, TensorError> {
+    let element = |(index, value): (usize, &&Value)| {
+        read(value).ok_or_else(|| TensorError::Element {
+            name: name.to_owned(),
+            index: index as u64,
+            expected,
+            got: shown(value),
+        })
+    };
+    flat.iter().enumerate().map(element).collect()
+}
+
+fn read_f64(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64().filter(|x| x.is_finite()),
+        Value::String(text) => match text.as_str() {
+            "NaN" => Some(f64::from_bits(0x7ff8_0000_0000_0000)),
+            "Infinity" => Some(f64::INFINITY),
+            "-Infinity" => Some(f64::NEG_INFINITY),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The nearest f64, rounded to the nearest f32. A finite number must stay finite.
+#[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the rule")]
+fn read_f32(value: &Value) -> Option<f32> {
+    let wide = read_f64(value)?;
+    if wide.is_nan() {
+        return Some(f32::from_bits(0x7fc0_0000));
+    }
+    let narrow = wide as f32;
+    (narrow.is_finite() == wide.is_finite()).then_some(narrow)
+}
+
+fn write_elements(data: &TensorData) -> Vec<Value> {
+    match data {
+        TensorData::F32(v) => v.iter().map(|x| write_f32(*x)).collect(),
+        TensorData::F64(v) => v.iter().map(|x| write_f64(*x)).collect(),
+        TensorData::I64(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::I32(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::I8(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::U8(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::Bool(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::String(v) => v.iter().map(|x| Value::from(x.as_str())).collect(),
+    }
+}
+
+fn write_f64(x: f64) -> Value {
+    if let Some(number) = Number::from_f64(x) {
+        return Value::Number(number);
+    }
+    Value::from(if x.is_nan() {
+        "NaN"
+    } else if x > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    })
+}
+
+/// The shortest decimal that names this f32, unless reading it by way of f64 would round twice and
+/// miss: then the exact value's shortest f64 decimal.
+#[expect(clippy::cast_possible_truncation, reason = "this is the reader's rounding")]
+fn write_f32(x: f32) -> Value {
+    let shortest = format!("{x}").parse::<f64>().unwrap_or(f64::from(x));
+    write_f64(if shortest as f32 == x { shortest } else { f64::from(x) })
+}
+
+/// JSON text of a value, cut to 40 characters.
+fn shown(value: &Value) -> String {
+    let kind = match value {
+        Value::Array(entries) => return format!("a list of {}", entries.len()),
+        Value::Object(_) => return "an object".to_owned(),
+        scalar => scalar.to_string(),
+    };
+    kind.chars().take(40).collect()
+}

@@ -1,0 +1,1 @@
+//! Decide whether a claim and its evidence hold.
