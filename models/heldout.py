@@ -48,7 +48,7 @@ def save(folder: Path, model: onnx.ModelProto, inputs: np.ndarray, labels: np.nd
     session = ort.InferenceSession(encoded, options, providers=["CPUExecutionProvider"])
     input_name = session.get_inputs()[0].name
     output_names = [output.name for output in session.get_outputs()]
-    outputs = dict(zip(output_names, session.run(output_names, {input_name: inputs})))
+    outputs = dict(zip(output_names, session.run(output_names, {input_name: inputs}), strict=True))
 
     examples = folder / "examples"
     examples.mkdir(exist_ok=True)

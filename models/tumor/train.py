@@ -6,7 +6,7 @@ Run from the `models` folder: `OMP_NUM_THREADS=1 python -m tumor.train`.
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.datasets import load_breast_cancer
@@ -22,22 +22,23 @@ def export(classifier: GradientBoostingClassifier) -> ModelProto:
     """The trees as one TreeEnsembleClassifier, with a named batch axis.
 
     skl2onnx ends the graph with an Identity that only renames the
-    probabilities and leaves the batch axis unnamed; both are tidied here.
+    probabilities, leaves the batch axis unnamed, and lists the opsets in an
+    order that changes from run to run; all three are tidied here.
     """
-    model = convert_sklearn(
+    graph = convert_sklearn(
         classifier,
         name="tumor",
         initial_types=[("features", FloatTensorType([None, 30]))],
         options={"zipmap": False},
         target_opset={"": 17, "ai.onnx.ml": 3},
-    )
-    graph = model.graph
+    ).graph
     trees, rename = graph.node
     trees.output[1] = rename.output[0]
     graph.node.remove(rename)
     for value in [*graph.input, *graph.output]:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    return model
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, producer_name="nabla-models", ir_version=8, opset_imports=opsets)
 
 
 def main() -> None:

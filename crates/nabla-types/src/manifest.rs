@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 use crate::{
     cbor::{self, CborError},
     id::{BlobId, ModelId},
+    receipt::Usage,
 };
 
 /// Largest encoded manifest or revision, in bytes.
@@ -49,11 +50,17 @@ pub struct ModelManifest {
     /// The rules that define every operator's bits.
     #[n(1)]
     pub kernel_spec: u32,
-    /// The canonical graph.
+    /// Multiply-accumulates of one row, by the graph's static cost. What is asked for it follows from this.
     #[n(2)]
+    pub macs_per_row: u64,
+    /// Whether the leading dimension of the inputs is a batch of rows.
+    #[n(3)]
+    pub batched: bool,
+    /// The canonical graph.
+    #[n(4)]
     pub graph: BlobRef,
     /// All weights, concatenated as the graph says.
-    #[n(3)]
+    #[n(5)]
     pub weights: BlobRef,
 }
 
@@ -61,11 +68,13 @@ impl ModelManifest {
     /// The only format known.
     pub const FORMAT: &str = "nabla model 1";
 
-    /// The manifest of a canonical graph and its weights.
-    #[must_use]
-    pub fn new(kernel_spec: u32, graph: &[u8], weights: &[u8]) -> Self {
-        let (graph, weights) = (BlobRef::of(graph), BlobRef::of(weights));
-        Self { format: Self::FORMAT.to_owned(), kernel_spec, graph, weights }
+    /// What a call with inputs of these shapes consumes, or `None` past 2^64. Both sides of a quote
+    /// reckon with this, so it needs nothing but the manifest.
+    pub fn usage<'a>(&self, shapes: impl IntoIterator<Item = &'a [u64]>) -> Option<Usage> {
+        let leading = shapes.into_iter().filter_map(|shape| shape.first().copied());
+        let rows = if self.batched { leading.max().unwrap_or(1) } else { 1 };
+        let macs = self.macs_per_row.checked_mul(rows)?;
+        Some(Usage { rows, macs, tokens_in: 0, tokens_out: 0 })
     }
 
     /// The bytes that the model id hashes.
@@ -206,11 +215,16 @@ mod tests {
 
     #[test]
     fn a_model_id_is_its_manifests_blob_id() {
-        let manifest = ModelManifest::new(1, b"graph", b"weights");
+        let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
+        let format = ModelManifest::FORMAT.to_owned();
+        let manifest = ModelManifest { format, kernel_spec: 1, macs_per_row: 5, batched: true, graph, weights };
         assert_eq!(manifest.model_id().manifest_blob(), BlobId::of(&manifest.to_bytes()));
         assert_eq!(ModelManifest::from_bytes(&manifest.to_bytes()), Ok(manifest.clone()));
         let other = ModelManifest { kernel_spec: 2, ..manifest.clone() };
         assert_ne!(other.model_id(), manifest.model_id());
+        let usage = |shape: &[u64]| manifest.usage([shape]).map(|usage| (usage.rows, usage.macs));
+        assert_eq!(usage(&[3, 8]), Some((3, 15)));
+        assert_eq!(usage(&[u64::MAX]), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     id::{Address, BlobId, ModelId, NodeId, PaymentId, ReceiptId},
     layout::Layout,
     name::RepoName,
+    receipt::Price,
 };
 
 /// An account's balances.
@@ -111,8 +112,15 @@ pub struct Payment {
     pub amount: Opg,
     /// The part of it that is granted OPG.
     pub granted: Opg,
+    /// The repository that was asked for.
+    pub name: RepoName,
+    /// Its revision.
+    pub revision: BlobId,
     /// What is to run.
     pub model: ModelId,
+    /// What the provider asked, and the royalty, when the payment was reserved for that provider: the
+    /// receipt's price.
+    pub price: Price,
     /// Who runs it.
     pub provider: NodeId,
     /// Who reserved it.

@@ -138,6 +138,12 @@ pub struct Reservation {
     /// Who reserves and signs.
     #[n(3)]
     pub gateway: NodeId,
+    /// The repository that the client asked for, whose owner earns the royalty: two may hold one model.
+    #[n(4)]
+    pub name: RepoName,
+    /// Its revision that is to run; the receipt must name the same.
+    #[n(5)]
+    pub revision: BlobId,
 }
 
 /// A reserved payment moves to another provider, because the first did not answer.

@@ -1,0 +1,203 @@
+//! Why a model was not accepted or a run did not happen.
+
+use nabla_types::tensor::{Dtype, TensorError};
+
+/// Everything that this crate can answer instead of a result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A bound of [`crate::Limits`] is exceeded.
+    #[error("{what}: {got} is more than the limit of {max}")]
+    Limit {
+        /// What is bounded.
+        what: &'static str,
+        /// What the model or the run needs.
+        got: u64,
+        /// What is allowed.
+        max: u64,
+    },
+    /// The bytes are not an ONNX file, or a broken one.
+    #[error("not a valid ONNX file: {context}: {problem}. Was the file cut short, or is it another format?")]
+    Onnx {
+        /// Message or field in which it was found.
+        context: &'static str,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// The ONNX file is valid but uses something that this engine does not take.
+    #[error("{what} {got}; {hint}")]
+    Unsupported {
+        /// What is not supported.
+        what: &'static str,
+        /// The value found.
+        got: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// An operator that this engine does not know.
+    #[error(
+        "node {node} ({name:?}) uses operator {operator:?} of domain {domain:?}, which is not supported; \
+         supported are {}",
+        crate::supported_operators().join(", ")
+    )]
+    Operator {
+        /// Index of the node in the upload.
+        node: u64,
+        /// Name of the node in the upload.
+        name: String,
+        /// Operator asked for.
+        operator: String,
+        /// Its domain.
+        domain: String,
+    },
+    /// A node that is wrong, or whose run failed.
+    #[error("node {node} ({name:?}, operator {operator}): {fault}")]
+    Node {
+        /// Index of the node: in the upload while importing, in the canonical graph afterwards.
+        node: u64,
+        /// Name of the node, or of its first output, in the upload; empty in the canonical graph.
+        name: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// A tensor of the file that is wrong.
+    #[error("tensor {name:?}: {fault}")]
+    Constant {
+        /// Name of the tensor.
+        name: String,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// The graph as a whole is wrong: a name that nobody defines, a cycle, a missing output.
+    #[error("graph is not valid: {problem}: {name:?}")]
+    Graph {
+        /// What is wrong.
+        problem: &'static str,
+        /// The name concerned.
+        name: String,
+    },
+    /// Bytes of a canonical graph or of its weights that are not what this crate writes.
+    #[error("model bytes are not valid: {problem} (expected {expected}, got {got})")]
+    Bytes {
+        /// What is wrong.
+        problem: &'static str,
+        /// What is needed.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// External data that may not or cannot be read.
+    #[error("external data {location:?} is refused: {problem}; put the file inside the model's folder")]
+    External {
+        /// Location named by the file.
+        location: String,
+        /// Why it is refused.
+        problem: String,
+    },
+    /// Inputs of a run that do not fit the model.
+    #[error("input {name:?}: expected {expected}, got {got}")]
+    Input {
+        /// Name of the input.
+        name: String,
+        /// What the model takes.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// Kernels that this processor cannot run.
+    #[error("{kernels} kernels need {needed}, which this processor does not have; use Kernels::Auto")]
+    Kernels {
+        /// Kernels asked for.
+        kernels: &'static str,
+        /// Instruction sets needed.
+        needed: &'static str,
+    },
+    /// The thread's floating-point mode would change results.
+    #[error(
+        "this thread's floating-point mode is not IEEE 754 ({found}); \
+         a library linked with -ffast-math may have set it"
+    )]
+    FloatMode {
+        /// What is wrong with it.
+        found: &'static str,
+    },
+}
+
+/// What is wrong with one node or one tensor. [`Error::Node`] and [`Error::Constant`] say with which.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Wrong number of inputs or outputs.
+    #[error("expected {expected} {what}, got {got}")]
+    Arity {
+        /// `inputs` or `outputs`.
+        what: &'static str,
+        /// Number needed, in words.
+        expected: &'static str,
+        /// Number given.
+        got: usize,
+    },
+    /// An attribute that is missing, of the wrong kind, out of range, or not known.
+    #[error("attribute {name:?}: expected {expected}, got {got}")]
+    Attribute {
+        /// Name of the attribute.
+        name: String,
+        /// What is allowed.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// An input of a type that the operator does not take.
+    #[error("input {input}: expected {expected}, got {got}; cast it before this node")]
+    Dtype {
+        /// Index of the input.
+        input: usize,
+        /// Types taken, in words.
+        expected: &'static str,
+        /// Type given.
+        got: Dtype,
+    },
+    /// Shapes that do not fit.
+    #[error("{what}: expected {expected}, got {got}")]
+    Shape {
+        /// Which shape.
+        what: &'static str,
+        /// What is needed.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// An input that must be a constant of the file.
+    #[error("input {input} ({what}) must be a constant; export with fixed shapes (only the batch may vary)")]
+    NotConstant {
+        /// Index of the input.
+        input: usize,
+        /// What the input is.
+        what: &'static str,
+    },
+    /// Rows of the batch would influence each other.
+    #[error("{what} would mix the rows of the batch, which must stay the first dimension; use a fixed batch")]
+    MixesBatch {
+        /// What the operator does.
+        what: &'static str,
+    },
+    /// Something that the operator has but this engine does not.
+    #[error("{what} is not supported; {hint}")]
+    Unsupported {
+        /// What is not supported.
+        what: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A table of the operator (tree nodes, labels, coefficients) that contradicts itself.
+    #[error("{what}: {problem}")]
+    Table {
+        /// Which table.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A tensor that breaks its own rules.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}

@@ -1,0 +1,173 @@
+//! Attributes of a node: small, explicit, sorted by name.
+
+use crate::Fault;
+
+/// Value of an attribute.
+#[derive(Debug, Clone)]
+pub(crate) enum Attribute {
+    Int(i64),
+    Float(f32),
+    Text(String),
+    Ints(Vec<i64>),
+    Floats(Vec<f32>),
+    Texts(Vec<String>),
+}
+
+impl Attribute {
+    /// The kind and, for lists, the length; for error texts.
+    fn shown(&self) -> String {
+        match self {
+            Self::Int(v) => format!("the integer {v}"),
+            Self::Float(v) => format!("the float {v}"),
+            Self::Text(v) => format!("the text {:?}", v.chars().take(40).collect::<String>()),
+            Self::Ints(v) => format!("{} integers", v.len()),
+            Self::Floats(v) => format!("{} floats", v.len()),
+            Self::Texts(v) => format!("{} texts", v.len()),
+        }
+    }
+}
+
+/// A set of attributes; names are unique and sorted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Attributes(Vec<(String, Attribute)>);
+
+impl Attributes {
+    /// Add an attribute.
+    ///
+    /// # Errors
+    /// If the name is already there.
+    pub(crate) fn insert(&mut self, name: &str, value: Attribute) -> Result<(), Fault> {
+        match self.0.binary_search_by(|(other, _)| other.as_str().cmp(name)) {
+            Ok(_) => Err(fault(name, "to be given once", "it twice")),
+            Err(at) => {
+                self.0.insert(at, (name.to_owned(), value));
+                Ok(())
+            }
+        }
+    }
+
+    /// Take an attribute out.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Attribute> {
+        let at = self.0.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        Some(self.0.remove(at).1)
+    }
+
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &(String, Attribute)> {
+        self.0.iter()
+    }
+
+    /// A reader that remembers which attributes were asked for.
+    pub(crate) fn reader(&self) -> AttributeReader<'_> {
+        AttributeReader { all: &self.0, read: std::cell::RefCell::new(vec![false; self.0.len()]) }
+    }
+}
+
+/// Reads attributes and, at the end, refuses those that nobody asked for.
+#[derive(Debug)]
+pub(crate) struct AttributeReader<'a> {
+    all: &'a [(String, Attribute)],
+    read: std::cell::RefCell<Vec<bool>>,
+}
+
+impl<'a> AttributeReader<'a> {
+    fn find(&self, name: &str) -> Option<&'a Attribute> {
+        let at = self.all.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        self.read.borrow_mut()[at] = true;
+        Some(&self.all[at].1)
+    }
+
+    pub(crate) fn int(&self, name: &str) -> Result<i64, Fault> {
+        match self.find(name) {
+            Some(Attribute::Int(v)) => Ok(*v),
+            other => Err(wrong(name, "an integer", other)),
+        }
+    }
+
+    /// An integer that says yes (1) or no (0).
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Fault> {
+        match self.int(name)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            got => Err(fault(name, "0 or 1", &got.to_string())),
+        }
+    }
+
+    /// An integer from 0 to `below - 1`.
+    pub(crate) fn index(&self, name: &str, below: usize) -> Result<usize, Fault> {
+        let got = self.int(name)?;
+        usize::try_from(got)
+            .ok()
+            .filter(|index| *index < below)
+            .ok_or_else(|| fault(name, &format!("an index below {below}"), &got.to_string()))
+    }
+
+    pub(crate) fn float(&self, name: &str) -> Result<f32, Fault> {
+        match self.find(name) {
+            Some(Attribute::Float(v)) => Ok(*v),
+            other => Err(wrong(name, "a float", other)),
+        }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<&'a str, Fault> {
+        match self.find(name) {
+            Some(Attribute::Text(v)) => Ok(v),
+            other => Err(wrong(name, "a text", other)),
+        }
+    }
+
+    /// Integers; none if the attribute is not there.
+    pub(crate) fn ints(&self, name: &str) -> Result<&'a [i64], Fault> {
+        match self.find(name) {
+            Some(Attribute::Ints(v)) => Ok(v),
+            None => Ok(&[]),
+            other => Err(wrong(name, "integers", other)),
+        }
+    }
+
+    /// Exactly `N` sizes from `least` to 2^28.
+    pub(crate) fn sizes<const N: usize>(&self, name: &str, least: usize) -> Result<[usize; N], Fault> {
+        let got = self.ints(name)?;
+        let sized = |v: &i64| usize::try_from(*v).ok().filter(|size| (least..=1 << 28).contains(size));
+        let sizes: Option<Vec<usize>> = got.iter().map(sized).collect();
+        sizes.and_then(|sizes| sizes.try_into().ok()).ok_or_else(|| {
+            let expected = format!("{N} sizes from {least} to 2^28");
+            fault(name, &expected, &format!("{:?}", &got[..got.len().min(8)]))
+        })
+    }
+
+    /// Floats; none if the attribute is not there.
+    pub(crate) fn floats(&self, name: &str) -> Result<&'a [f32], Fault> {
+        match self.find(name) {
+            Some(Attribute::Floats(v)) => Ok(v),
+            None => Ok(&[]),
+            other => Err(wrong(name, "floats", other)),
+        }
+    }
+
+    /// Texts; none if the attribute is not there.
+    pub(crate) fn texts(&self, name: &str) -> Result<&'a [String], Fault> {
+        match self.find(name) {
+            Some(Attribute::Texts(v)) => Ok(v),
+            None => Ok(&[]),
+            other => Err(wrong(name, "texts", other)),
+        }
+    }
+
+    /// Refuse attributes that were never asked for.
+    pub(crate) fn finish(&self) -> Result<(), Fault> {
+        let read = self.read.borrow();
+        match self.all.iter().zip(read.iter()).find(|(_, read)| !**read) {
+            Some(((name, value), _)) => Err(fault(name, "no such attribute", &value.shown())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An attribute fault in words.
+pub(crate) fn fault(name: &str, expected: &str, got: &str) -> Fault {
+    Fault::Attribute { name: name.to_owned(), expected: expected.to_owned(), got: got.to_owned() }
+}
+
+fn wrong(name: &str, expected: &str, got: Option<&Attribute>) -> Fault {
+    fault(name, expected, &got.map_or("nothing".to_owned(), Attribute::shown))
+}

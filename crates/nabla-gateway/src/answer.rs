@@ -1,0 +1,117 @@
+//! Whether a provider's answer is what was asked and paid for. Pure.
+//!
+//! # Rules
+//! - Every check that `nabla_verify` knows for an answer must pass, not merely not fail.
+//! - Beyond the receipt's own consistency: the provider is the one that was asked, the usage and the kernel
+//!   spec are those of the model's manifest, and the amount is at most what that provider was good for.
+//! - An answer given again for a settled payment carries the receipt that the ledger settled.
+
+use bytes::Bytes;
+use nabla_types::{
+    Address, ModelId, NetworkId, NodeId, Opg, PaymentId, ReceiptId,
+    payment::Nonce,
+    receipt::Receipt,
+    receipt::Salt,
+};
+use nabla_verify::{CheckName, Context, verify_receipt};
+
+use crate::{backend::JobAnswer, quote::Work};
+
+/// One call, as all its attempts share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) network: NetworkId,
+    pub(crate) payment: PaymentId,
+    pub(crate) payer: Address,
+    pub(crate) model: ModelId,
+    pub(crate) nonce: Nonce,
+    /// The request, byte for byte.
+    pub(crate) request: Bytes,
+    /// `None` if the model is no longer the one that the name stands for, so that its manifest is not at hand.
+    pub(crate) work: Option<Work>,
+}
+
+/// What one provider's answer must meet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) provider: NodeId,
+    pub(crate) amount_max: Opg,
+    /// The settled receipt, if there is one.
+    pub(crate) receipt: Option<ReceiptId>,
+}
+
+/// The checks that must have been made and passed.
+const NEEDED: [CheckName; 12] = [
+    CheckName::Format,
+    CheckName::Signature,
+    CheckName::Network,
+    CheckName::Nonce,
+    CheckName::Model,
+    CheckName::Payment,
+    CheckName::Request,
+    CheckName::Inputs,
+    CheckName::Response,
+    CheckName::Outputs,
+    CheckName::Amount,
+    CheckName::Payer,
+];
+
+/// `Err` says which check failed, what was expected and what was got.
+pub(crate) fn check(answer: &JobAnswer, job: &Job, bounds: &Bounds) -> Result<(), String> {
+    let context = Context {
+        network: Some(job.network),
+        nonce: Some(job.nonce),
+        model: Some(job.model),
+        payment: Some(job.payment),
+        request: Some(&job.request),
+        response: Some(&answer.response),
+        salt: Some(answer.salt),
+        payer: Some(job.payer),
+        proof: None,
+    };
+    let report = verify_receipt(&answer.receipt, &context);
+    if let Some(failure) = report.failure_text() {
+        return Err(failure);
+    }
+    if let Some(missing) = NEEDED.into_iter().find(|name| !report.passed(*name)) {
+        return Err(format!("{}: was not checked", missing.as_str()));
+    }
+    let (Some(claims), Some(receipt)) = (&report.claims, report.receipt_id) else {
+        return Err("format: expected claims".to_owned());
+    };
+    if let Some(expected) = bounds.receipt.filter(|expected| *expected != receipt) {
+        return Err(format!("settled receipt: expected {expected}, got {receipt}"));
+    }
+    check_claims(claims, job, bounds)
+}
+
+fn check_claims(claims: &Receipt, job: &Job, bounds: &Bounds) -> Result<(), String> {
+    if claims.provider != bounds.provider {
+        return Err(format!("provider: expected {}, got {}", bounds.provider, claims.provider));
+    }
+    if claims.amount > bounds.amount_max {
+        let (expected, got) = (bounds.amount_max, claims.amount);
+        return Err(format!("amount: expected at most {expected} OPG, got {got} OPG"));
+    }
+    let Some(work) = &job.work else {
+        return Ok(());
+    };
+    if claims.usage != work.usage {
+        return Err(format!("usage: expected {:?}, got {:?}", work.usage, claims.usage));
+    }
+    if claims.kernel_spec != work.kernel_spec {
+        return Err(format!("kernel spec: expected {}, got {}", work.kernel_spec, claims.kernel_spec));
+    }
+    Ok(())
+}
+
+/// A checked answer, as the client gets it.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) response: Bytes,
+    /// COSE bytes.
+    pub(crate) receipt: Bytes,
+    pub(crate) salt: Salt,
+    /// Where the payment stands; `None` if the ledger does not say at the moment.
+    pub(crate) settlement: Option<nabla_types::api::SettlementResponse>,
+}

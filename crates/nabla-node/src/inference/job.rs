@@ -1,0 +1,264 @@
+//! One job: check the payment, run, keep, settle, answer.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+use nabla_types::{
+    NodeId, PaymentId, RepoName,
+    api::{HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, InferRequest, InferResponse},
+    chain::{Payment, PaymentStatus, RevisionRecord, Tx},
+    receipt::{CommitmentLabel, Evidence, Price, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
+    tensor::NamedTensor,
+};
+
+use super::Inference;
+use crate::{
+    clock::now_ms,
+    files::random_bytes,
+    http::{Answer, Problem, parse},
+    models::{Loaded, ModelError},
+    transcripts::Transcript,
+};
+
+pub(super) async fn post_job(State(node): State<Arc<Inference>>, headers: HeaderMap, body: Bytes) -> Answer<Response> {
+    let payment = headers.get(HEADER_PAYMENT_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let payment = parse("payment id", payment)?;
+    // A task of its own: the job goes on when the caller hangs up.
+    let job = tokio::spawn(async move { node.answer(payment, body).await });
+    job.await?.map(into_response)
+}
+
+fn into_response(transcript: Transcript) -> Response {
+    let headers = [
+        (CONTENT_TYPE.as_str(), "application/json".to_owned()),
+        (HEADER_RECEIPT, BASE64_STANDARD_NO_PAD.encode(&transcript.receipt)),
+        (HEADER_SALT, transcript.salt.to_string()),
+    ];
+    (headers, transcript.response).into_response()
+}
+
+/// What a job needs to know, all of it checked.
+struct Order {
+    payment: Payment,
+    request: InferRequest,
+    inputs: Vec<NamedTensor>,
+    loaded: Loaded,
+    revision: RevisionRecord,
+    usage: Usage,
+    price: Price,
+}
+
+impl Inference {
+    async fn answer(self: Arc<Self>, payment: PaymentId, body: Bytes) -> Answer<Transcript> {
+        let _permit = self.jobs.permit()?;
+        let turn = self.jobs.turn(payment);
+        let _turn = turn.lock().await;
+        if let Some(transcript) = self.transcripts.of_payment(payment).map_err(own_fault)? {
+            return self.answer_again(payment, transcript, &body).await;
+        }
+        let order = self.order(payment, &body).await?;
+        let transcript = self.work(order, &body).await?;
+        self.settle(payment, transcript).await
+    }
+
+    async fn answer_again(&self, payment: PaymentId, transcript: Transcript, body: &Bytes) -> Answer<Transcript> {
+        if transcript.request != *body {
+            let text = format!("payment {payment} has paid for another request");
+            return Err(Problem::new(StatusCode::CONFLICT, "payment_replayed", text).hint("sign a new payment"));
+        }
+        self.settle(payment, transcript).await
+    }
+
+    async fn order(&self, payment: PaymentId, body: &Bytes) -> Answer<Order> {
+        let payment = self.reserved(payment).await?;
+        let request: InferRequest =
+            serde_json::from_slice(body).map_err(|error| Problem::bad_request("bad_request", error))?;
+        let revision = self.revision(&request, &payment).await?;
+        let loaded = self.models.get(payment.model).await.map_err(model_problem)?;
+        let inputs: Result<Vec<_>, _> = request.inputs.iter().cloned().map(NamedTensor::from_json).collect();
+        let inputs = inputs.map_err(|error| unfit("bad_input", error))?;
+        let too_much = || unfit("bad_input", "the inputs' shapes ask for more than 2^64 operations");
+        let usage = loaded.manifest.usage(inputs.iter().map(|input| input.tensor.shape())).ok_or_else(too_much)?;
+        let NodeTerms { per_call, per_gigamac } = self.terms();
+        let price = Price { per_call, per_gigamac, royalty: revision.royalty };
+        match price.amount(&usage) {
+            Some(amount) if amount <= payment.amount => {}
+            amount => {
+                let needed = amount.map_or("more than there is".to_owned(), |amount| format!("{amount} OPG"));
+                let text = format!("the call costs {needed}, the payment reserves {} OPG", payment.amount);
+                return Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "underpaid", text));
+            }
+        }
+        Ok(Order { payment, request, inputs, loaded, revision, usage, price })
+    }
+
+    fn terms(&self) -> NodeTerms {
+        NodeTerms { per_call: self.announcement.per_call, per_gigamac: self.announcement.per_gigamac }
+    }
+
+    /// The payment, reserved for this node.
+    async fn reserved(&self, id: PaymentId) -> Answer<Payment> {
+        let conflict = |code: &str, text: String| Err(Problem::new(StatusCode::CONFLICT, code, text));
+        let Some(payment) = self.ledger.payment(id).await? else {
+            return Err(Problem::not_found("unknown_payment", format!("the ledger knows no payment {id}")));
+        };
+        if payment.provider != self.key.id() {
+            return conflict("payment_not_reserved", format!("payment {id} is reserved for node {}", payment.provider));
+        }
+        match payment.status {
+            PaymentStatus::Reserved { .. } => Ok(payment),
+            PaymentStatus::Settled { receipt } => {
+                conflict("payment_replayed", format!("payment {id} was settled by receipt {receipt}, whose transcript is gone"))
+            }
+            PaymentStatus::Released => conflict("payment_released", format!("payment {id} was released")),
+        }
+    }
+
+    /// The newest revision of the asked-for repository that is the paid-for model.
+    async fn revision(&self, request: &InferRequest, payment: &Payment) -> Answer<RevisionRecord> {
+        let repo = self.ledger.repo(&request.model).await?;
+        let asked = request.model_id.is_none_or(|asked| asked == payment.model);
+        let found = repo.revisions.into_iter().rev().find(|revision| revision.model == payment.model);
+        found.filter(|_| asked).ok_or_else(|| {
+            let text = format!("the payment is for model {}, which is not {} as asked for", payment.model, request.model);
+            unfit("wrong_model", text)
+        })
+    }
+
+    async fn work(&self, order: Order, body: &Bytes) -> Answer<Transcript> {
+        let started_ms = now_ms();
+        let (session, inputs) = (order.loaded.session.clone(), order.inputs.clone());
+        let run = tokio::task::spawn_blocking(move || session.run(&inputs)).await?;
+        let outputs = run.map_err(run_problem)?;
+        let finished_ms = now_ms();
+        let response = InferResponse {
+            model_name: order.request.model.clone(),
+            model_id: order.payment.model,
+            outputs: outputs.iter().map(NamedTensor::to_json).collect(),
+        };
+        let response = serde_json::to_vec(&response).map_err(|error| Problem::unavailable("internal_error", error))?;
+        let salt = Salt(random_bytes().map_err(own_fault)?);
+        let commitments = Commitments::new(salt, body, &response, &order, &outputs);
+        let receipt = self.receipt(order, commitments, started_ms, finished_ms);
+        let receipt = SignedReceipt::sign(&self.key, receipt);
+        let payment = receipt.claims().payment;
+        let transcript = Transcript { request: body.to_vec(), response, receipt: receipt.to_bytes(), salt };
+        self.transcripts.put(payment, receipt.id(), &transcript).map_err(own_fault)?;
+        Ok(transcript)
+    }
+
+    fn receipt(&self, order: Order, commitments: Commitments, started_ms: u64, finished_ms: u64) -> Receipt {
+        let Order { payment, request, loaded, revision, usage, price, .. } = order;
+        let model_name: RepoName = request.model;
+        let amount = price.amount(&usage).unwrap_or_default();
+        let provider: NodeId = self.key.id();
+        Receipt {
+            network: self.network,
+            provider,
+            nonce: request.nonce,
+            model_name,
+            revision: revision.revision,
+            model: payment.model,
+            runtime: self.models.runtime().name().to_owned(),
+            kernel_spec: loaded.manifest.kernel_spec,
+            request: commitments.request,
+            response: commitments.response,
+            inputs: commitments.inputs,
+            outputs: commitments.outputs,
+            sampling: None,
+            usage,
+            price,
+            amount,
+            payer: commitments.payer,
+            payment: payment.payment,
+            started_ms,
+            finished_ms,
+            evidence: Evidence::Signed,
+        }
+    }
+
+    /// Settle, or find that it is settled. The answer is given only after that.
+    async fn settle(&self, payment: PaymentId, transcript: Transcript) -> Answer<Transcript> {
+        match self.ledger.submit(&Tx::Settle(transcript.receipt.clone())).await {
+            Ok(_) => Ok(transcript),
+            Err(error @ nabla_client::Error::Answered { status: 400..=499, .. }) => {
+                if self.is_settled_by(payment, &transcript).await {
+                    return Ok(transcript);
+                }
+                self.transcripts.remove(payment);
+                Err(Problem::new(StatusCode::CONFLICT, error.code(), format!("the ledger did not settle the call: {error}")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn is_settled_by(&self, payment: PaymentId, transcript: &Transcript) -> bool {
+        let Ok(receipt) = SignedReceipt::from_bytes(&transcript.receipt) else { return false };
+        let status = self.ledger.payment(payment).await.ok().flatten().map(|payment| payment.status);
+        status == Some(PaymentStatus::Settled { receipt: receipt.id() })
+    }
+}
+
+struct NodeTerms {
+    per_call: nabla_types::Opg,
+    per_gigamac: nabla_types::Opg,
+}
+
+struct Commitments {
+    request: nabla_types::receipt::Commitment,
+    response: nabla_types::receipt::Commitment,
+    payer: nabla_types::receipt::Commitment,
+    inputs: Vec<TensorCommitment>,
+    outputs: Vec<TensorCommitment>,
+}
+
+impl Commitments {
+    fn new(salt: Salt, request: &[u8], response: &[u8], order: &Order, outputs: &[NamedTensor]) -> Self {
+        let all = |tensors: &[NamedTensor], label: fn(&str) -> CommitmentLabel<'_>| {
+            let commit = |tensor: &NamedTensor| TensorCommitment {
+                name: tensor.name.clone(),
+                commitment: salt.commit(&label(&tensor.name), &tensor.tensor.to_bytes()),
+            };
+            tensors.iter().map(commit).collect()
+        };
+        Self {
+            request: salt.commit(&CommitmentLabel::Request, request),
+            response: salt.commit(&CommitmentLabel::Response, response),
+            payer: salt.commit(&CommitmentLabel::Payer, order.payment.payer.as_bytes()),
+            inputs: all(&order.inputs, |name| CommitmentLabel::Input(name)),
+            outputs: all(outputs, |name| CommitmentLabel::Output(name)),
+        }
+    }
+}
+
+/// The client's fault: the request does not fit the model.
+fn unfit(code: &str, message: impl ToString) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+}
+
+fn own_fault(error: crate::Error) -> Problem {
+    tracing::error!(error = &error as &dyn std::error::Error, "job failed");
+    Problem::unavailable("node_failed", error)
+}
+
+fn model_problem(error: ModelError) -> Problem {
+    tracing::warn!(error = &error as &dyn std::error::Error, "model not available");
+    let code = match &error {
+        ModelError::Fetch { source, .. } => source.code().to_owned(),
+        ModelError::Unsound { .. } => "bad_model".to_owned(),
+    };
+    Problem::unavailable(&code, error)
+}
+
+fn run_problem(error: nabla_engine::Error) -> Problem {
+    match error.is_callers_fault() {
+        true => unfit("bad_input", error),
+        false => Problem::unavailable("run_failed", error),
+    }
+}
