@@ -5,8 +5,7 @@ use std::{collections::HashMap, fmt::Write as _, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 use nabla_store::{Code, check_shard, encode, placement::rank, rebuild};
 use nabla_types::{
-    BlobId, NetworkId, NodeId,
-    cbor,
+    BlobId, NetworkId, NodeId, cbor,
     chain::{BlobRegistration, NodeRecord, Role, StoredBlob},
     layout::{HolderAck, Layout},
     manifest::BlobRef,
@@ -77,8 +76,7 @@ impl BlobClient {
             return Err(too_few(&layout, good.len(), &rejected));
         }
         let parity_used = good.iter().filter(|(index, _)| *index >= layout.k).count();
-        let bytes =
-            rebuild(&layout, good).map_err(|source| Error::Code { blob: layout.blob, source })?;
+        let bytes = rebuild(&layout, good).map_err(|source| Error::Code { blob: layout.blob, source })?;
         Ok(Fetched { bytes, parity_used, rejected })
     }
 
@@ -88,7 +86,8 @@ impl BlobClient {
     /// [`Error::WrongBlob`] if it knows none.
     pub async fn size_bytes(&self, blob: BlobId) -> Result<u64, Error> {
         let stored = self.ledger.blob(blob).await?;
-        let unknown = || Error::WrongBlob { blob, expected: "a blob on the ledger".into(), got: "none".into() };
+        let unknown =
+            || Error::WrongBlob { blob, expected: "a blob on the ledger".into(), got: "none".into() };
         stored.map(|stored| stored.layout.size_bytes).ok_or_else(unknown)
     }
 
@@ -124,8 +123,18 @@ impl BlobClient {
             while good.len() + asked.len() < needed {
                 let Some((index, node)) = waiting.next() else { break };
                 match endpoints.get(&node) {
-                    Some(base) => drop(asked.spawn(fetch_shard(self.http.clone(), base.clone(), layout.clone(), index, node))),
-                    None => rejected.push(RejectedShard { index, node, reason: "its node is not registered".into() }),
+                    Some(base) => drop(asked.spawn(fetch_shard(
+                        self.http.clone(),
+                        base.clone(),
+                        layout.clone(),
+                        index,
+                        node,
+                    ))),
+                    None => rejected.push(RejectedShard {
+                        index,
+                        node,
+                        reason: "its node is not registered".into(),
+                    }),
                 }
             }
             match asked.join_next().await {
@@ -183,7 +192,9 @@ impl BlobClient {
             let Some(node) = nodes.iter().find(|node| node.announcement.node == *id) else { continue };
             match self.offer_shard(layout, index, shard, &node.announcement.endpoint, *id).await {
                 Ok(ack) => return Ok(ack),
-                Err(reason) => drop(write!(reasons, "{}: {reason}; ", id.short())),
+                Err(reason) => {
+                    let _ = write!(reasons, "{}: {reason}; ", id.short());
+                },
             }
         }
         Err(Error::NotStored { blob: layout.blob, index, nodes: order.len(), reasons })
@@ -239,7 +250,8 @@ async fn fetch_shard(
 ) -> Result<(u16, Vec<u8>), RejectedShard> {
     let rejected = |reason: String| RejectedShard { index, node, reason };
     let url = shard_url(&base, &layout, index);
-    let bytes = http.get_bytes(&url, layout.shard_bytes()).await.map_err(|error| rejected(error.to_string()))?;
+    let bytes =
+        http.get_bytes(&url, layout.shard_bytes()).await.map_err(|error| rejected(error.to_string()))?;
     check_shard(&layout, index, &bytes).map_err(|error| rejected(error.to_string()))?;
     Ok((index, bytes.to_vec()))
 }
@@ -247,7 +259,7 @@ async fn fetch_shard(
 fn too_few(layout: &Layout, found: usize, rejected: &[RejectedShard]) -> Error {
     let mut reasons = String::new();
     for shard in rejected {
-        drop(write!(reasons, "shard {} on {}: {}; ", shard.index, shard.node.short(), shard.reason));
+        let _ = write!(reasons, "shard {} on {}: {}; ", shard.index, shard.node.short(), shard.reason);
     }
     Error::TooFewShards { blob: layout.blob, needed: layout.k, found, n: layout.n(), reasons }
 }

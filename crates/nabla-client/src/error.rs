@@ -141,10 +141,16 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Unreachable { .. } => "is the network running? `nabla dev` starts one; `nabla doctor` looks for what is wrong",
+            Self::Unreachable { .. } => {
+                "is the network running? `nabla dev` starts one; `nabla doctor` looks for what is wrong"
+            }
             Self::Answered { info, .. } => return info.hint.clone(),
-            Self::TooFewShards { .. } => "wait for storage nodes to come back, or ask the model's owner to publish it again",
-            Self::NotStored { .. } => "wait for storage nodes to come back and push again: shards that are stored already are not sent twice",
+            Self::TooFewShards { .. } => {
+                "wait for storage nodes to come back, or ask the model's owner to publish it again"
+            }
+            Self::NotStored { .. } => {
+                "wait for storage nodes to come back and push again: shards that are stored already are not sent twice"
+            }
             Self::UnknownRepo { .. } => "`nabla search` lists what there is",
             Self::Terms(TermsError::TooDear { .. }) => "raise --max-price, or choose another model",
             Self::BadReceipt { .. } => "do not use this answer; the payment's state is on the ledger",

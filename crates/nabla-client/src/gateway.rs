@@ -1,6 +1,9 @@
 //! Running a model through a gateway: quote, payment, answer, receipt.
 
-use base64::{Engine as _, prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD}};
+use base64::{
+    Engine as _,
+    prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
+};
 use bytes::Bytes;
 use nabla_pay::{AccountKey, x402};
 use nabla_types::{
@@ -104,20 +107,23 @@ impl GatewayClient {
     pub async fn terms(&self, body: &Bytes) -> Result<PaymentRequirements, Error> {
         let url = self.infer_url();
         let request = self.http.request(Method::POST, &url).body(body.clone());
-        let response = request.send().await.map_err(|source| Error::Unreachable { url: url.clone(), source })?;
+        let response =
+            request.send().await.map_err(|source| Error::Unreachable { url: url.clone(), source })?;
         if response.status() != StatusCode::PAYMENT_REQUIRED {
             return Err(http::error_answer(&url, response).await);
         }
         let bytes = http::body(&url, response, 64 << 10).await?;
         let nonsense = |got: String| Error::Nonsense { url: url.clone(), expected: "x402 terms", got };
-        let required: PaymentRequired = serde_json::from_slice(&bytes).map_err(|error| nonsense(error.to_string()))?;
+        let required: PaymentRequired =
+            serde_json::from_slice(&bytes).map_err(|error| nonsense(error.to_string()))?;
         let ours = required.accepts.into_iter().find(|terms| terms.scheme == "exact");
         ours.ok_or_else(|| nonsense("no way to pay of scheme \"exact\"".to_owned()))
     }
 
     fn pay(&self, terms: &PaymentRequirements, spending: Spending<'_>) -> Result<PaymentPayload, Error> {
         let limit = spending.price_max.unwrap_or(Opg::from_units(u128::MAX));
-        let answer = x402::Answer { chain_id: self.chain_id, limit, now: spending.now_s, nonce: random_nonce()? };
+        let answer =
+            x402::Answer { chain_id: self.chain_id, limit, now: spending.now_s, nonce: random_nonce()? };
         Ok(x402::pay(spending.account, terms, &answer)?)
     }
 
@@ -128,7 +134,8 @@ impl GatewayClient {
         let header = BASE64_STANDARD.encode(serde_json::to_vec(payment).expect("a payment is plain data"));
         let mut repeats = 0;
         loop {
-            let request = self.http.request(Method::POST, &url).header(HEADER_PAYMENT, &header).body(body.clone());
+            let request =
+                self.http.request(Method::POST, &url).header(HEADER_PAYMENT, &header).body(body.clone());
             match http::send(&url, request).await {
                 Err(Error::Unreachable { .. }) if repeats < REPEATS => repeats += 1,
                 result => return result,
@@ -162,15 +169,30 @@ impl GatewayClient {
         let report = verify_receipt(&receipt, &context);
         let claims = match (&report.claims, report.failure_text()) {
             (Some(claims), None) if report.holds() => claims.clone(),
-            (_, reason) => return Err(Error::BadReceipt { reason: reason.unwrap_or_else(|| "not signed".into()) }),
+            (_, reason) => {
+                return Err(Error::BadReceipt { reason: reason.unwrap_or_else(|| "not signed".into()) });
+            }
         };
         if claims.amount > paid.authorization.value {
             let reason = format!("it asks for {} OPG of {} paid", claims.amount, paid.authorization.value);
             return Err(Error::BadReceipt { reason });
         }
-        let read: InferResponse = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Nonsense { url, expected: "an answer", got: error.to_string() })?;
-        Ok(Answer { request: body, response: bytes, outputs: read.outputs, receipt, claims, salt, report, payment, payer })
+        let read: InferResponse = serde_json::from_slice(&bytes).map_err(|error| Error::Nonsense {
+            url,
+            expected: "an answer",
+            got: error.to_string(),
+        })?;
+        Ok(Answer {
+            request: body,
+            response: bytes,
+            outputs: read.outputs,
+            receipt,
+            claims,
+            salt,
+            report,
+            payment,
+            payer,
+        })
     }
 }
 

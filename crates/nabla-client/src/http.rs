@@ -71,24 +71,53 @@ impl Http {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn post_json<B: Serialize + Sync, T: DeserializeOwned>(&self, url: &str, value: &B) -> Result<T, Error> {
+    pub async fn post_json<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        url: &str,
+        value: &B,
+    ) -> Result<T, Error> {
         let response = send(url, self.request(Method::POST, url).json(value)).await?;
         json(url, response).await
+    }
+
+    /// Send bytes, answered by at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn post_for_bytes(
+        &self,
+        method: Method,
+        url: &str,
+        bytes: Bytes,
+        max: u64,
+    ) -> Result<Bytes, Error> {
+        let request = self.request(method, url).header("content-type", "application/json").body(bytes);
+        let response = send(url, request).await?;
+        body(url, response, max).await
     }
 
     /// Send bytes, answered by JSON.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn send_bytes<T: DeserializeOwned>(&self, method: Method, url: &str, bytes: Bytes) -> Result<T, Error> {
+    pub async fn send_bytes<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: &str,
+        bytes: Bytes,
+    ) -> Result<T, Error> {
         let response = send(url, self.request(method, url).body(bytes)).await?;
         json(url, response).await
     }
 }
 
 /// Send, and turn an error status into an [`Error`].
-pub(crate) async fn send(url: &str, request: RequestBuilder) -> Result<Response, Error> {
-    let response = request.send().await.map_err(|source| Error::Unreachable { url: url.to_owned(), source })?;
+///
+/// # Errors
+/// [`Error::Unreachable`], [`Error::Answered`].
+pub async fn send(url: &str, request: RequestBuilder) -> Result<Response, Error> {
+    let response =
+        request.send().await.map_err(|source| Error::Unreachable { url: url.to_owned(), source })?;
     if response.status().is_success() {
         return Ok(response);
     }
@@ -98,11 +127,12 @@ pub(crate) async fn send(url: &str, request: RequestBuilder) -> Result<Response,
 pub(crate) async fn error_answer(url: &str, response: Response) -> Error {
     let status = response.status().as_u16();
     let text = body(url, response, ERROR_BYTES_MAX).await.unwrap_or_default();
-    let info = serde_json::from_slice::<ErrorBody>(&text).map(|body| body.error).unwrap_or_else(|_| ErrorInfo {
-        code: format!("http_{status}"),
-        message: String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned(),
-        hint: None,
-    });
+    let info =
+        serde_json::from_slice::<ErrorBody>(&text).map(|body| body.error).unwrap_or_else(|_| ErrorInfo {
+            code: format!("http_{status}"),
+            message: String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned(),
+            hint: None,
+        });
     Error::Answered { url: url.to_owned(), status, info }
 }
 
@@ -116,7 +146,10 @@ async fn json<T: DeserializeOwned>(url: &str, response: Response) -> Result<T, E
 }
 
 /// Read a body, never more than `max` bytes of it.
-pub(crate) async fn body(url: &str, mut response: Response, max: u64) -> Result<Bytes, Error> {
+///
+/// # Errors
+/// [`Error::TooLarge`], [`Error::Unreachable`].
+pub async fn body(url: &str, mut response: Response, max: u64) -> Result<Bytes, Error> {
     let too_large = || Error::TooLarge { url: url.to_owned(), max };
     if response.content_length().is_some_and(|length| length > max) {
         return Err(too_large());

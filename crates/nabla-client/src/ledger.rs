@@ -51,8 +51,11 @@ impl LedgerClient {
     pub async fn genesis(&self) -> Result<Genesis, Error> {
         let url = self.url("genesis");
         let bytes = self.http.get_bytes(&url, Genesis::BYTES_MAX as u64).await?;
-        cbor::decode("genesis", &bytes, Genesis::BYTES_MAX)
-            .map_err(|error| Error::Nonsense { url, expected: "a genesis", got: error.to_string() })
+        cbor::decode("genesis", &bytes, Genesis::BYTES_MAX).map_err(|error| Error::Nonsense {
+            url,
+            expected: "a genesis",
+            got: error.to_string(),
+        })
     }
 
     /// The state of the chain in numbers.
@@ -78,8 +81,11 @@ impl LedgerClient {
             self.http.request(Method::GET, &url).query(&[("query", query), ("limit", &limit.to_string())]);
         let response = crate::http::send(&url, request).await?;
         let bytes = crate::http::body(&url, response, 64 << 20).await?;
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Nonsense { url, expected: "repositories", got: error.to_string() })
+        serde_json::from_slice(&bytes).map_err(|error| Error::Nonsense {
+            url,
+            expected: "repositories",
+            got: error.to_string(),
+        })
     }
 
     /// All nodes of a role.

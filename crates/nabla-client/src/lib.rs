@@ -28,5 +28,5 @@ pub mod publish;
 pub use blobs::{BlobClient, Fetched, Progress, RejectedShard};
 pub use error::Error;
 pub use gateway::{Answer, GatewayClient, Spending};
-pub use http::Http;
+pub use http::{Http, body, send};
 pub use ledger::LedgerClient;

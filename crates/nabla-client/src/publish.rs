@@ -65,7 +65,8 @@ impl Package {
     /// The revision that these files make.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        let entry = |(path, bytes): &(String, Vec<u8>)| FileEntry { path: path.clone(), content: BlobRef::of(bytes) };
+        let entry =
+            |(path, bytes): &(String, Vec<u8>)| FileEntry { path: path.clone(), content: BlobRef::of(bytes) };
         let mut files: Vec<FileEntry> = self.files.iter().map(entry).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Revision { format: Revision::FORMAT.to_owned(), model: self.manifest.model_id(), files }

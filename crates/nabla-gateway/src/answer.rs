@@ -2,16 +2,16 @@
 //!
 //! # Rules
 //! - Every check that `nabla_verify` knows for an answer must pass, not merely not fail.
-//! - Beyond the receipt's own consistency: the provider is the one that was asked, the usage and the kernel
-//!   spec are those of the model's manifest, and the amount is at most what that provider was good for.
-//! - An answer given again for a settled payment carries the receipt that the ledger settled.
+//! - Beyond the receipt's own consistency: the provider is the one that was asked, the revision the one that
+//!   was reserved, usage and kernel spec those of the model's manifest, and the amount at most what was
+//!   quoted for that provider.
 
 use bytes::Bytes;
 use nabla_types::{
-    Address, ModelId, NetworkId, NodeId, Opg, PaymentId, ReceiptId,
+    Address, BlobId, ModelId, NetworkId, NodeId, Opg, PaymentId, ReceiptId,
+    api::SettlementResponse,
     payment::Nonce,
-    receipt::Receipt,
-    receipt::Salt,
+    receipt::{Receipt, Salt},
 };
 use nabla_verify::{CheckName, Context, verify_receipt};
 
@@ -24,6 +24,7 @@ pub(crate) struct Job {
     pub(crate) payment: PaymentId,
     pub(crate) payer: Address,
     pub(crate) model: ModelId,
+    pub(crate) revision: BlobId,
     pub(crate) nonce: Nonce,
     /// The request, byte for byte.
     pub(crate) request: Bytes,
@@ -36,8 +37,6 @@ pub(crate) struct Job {
 pub(crate) struct Bounds {
     pub(crate) provider: NodeId,
     pub(crate) amount_max: Opg,
-    /// The settled receipt, if there is one.
-    pub(crate) receipt: Option<ReceiptId>,
 }
 
 /// The checks that must have been made and passed.
@@ -56,8 +55,8 @@ const NEEDED: [CheckName; 12] = [
     CheckName::Payer,
 ];
 
-/// `Err` says which check failed, what was expected and what was got.
-pub(crate) fn check(answer: &JobAnswer, job: &Job, bounds: &Bounds) -> Result<(), String> {
+/// The receipt's id. `Err` says which check failed, what was expected and what was got.
+pub(crate) fn check(answer: &JobAnswer, job: &Job, bounds: &Bounds) -> Result<ReceiptId, String> {
     let context = Context {
         network: Some(job.network),
         nonce: Some(job.nonce),
@@ -79,15 +78,15 @@ pub(crate) fn check(answer: &JobAnswer, job: &Job, bounds: &Bounds) -> Result<()
     let (Some(claims), Some(receipt)) = (&report.claims, report.receipt_id) else {
         return Err("format: expected claims".to_owned());
     };
-    if let Some(expected) = bounds.receipt.filter(|expected| *expected != receipt) {
-        return Err(format!("settled receipt: expected {expected}, got {receipt}"));
-    }
-    check_claims(claims, job, bounds)
+    check_claims(claims, job, bounds).map(|()| receipt)
 }
 
 fn check_claims(claims: &Receipt, job: &Job, bounds: &Bounds) -> Result<(), String> {
     if claims.provider != bounds.provider {
         return Err(format!("provider: expected {}, got {}", bounds.provider, claims.provider));
+    }
+    if claims.revision != job.revision {
+        return Err(format!("revision: expected {}, got {}", job.revision, claims.revision));
     }
     if claims.amount > bounds.amount_max {
         let (expected, got) = (bounds.amount_max, claims.amount);
@@ -113,5 +112,5 @@ pub(crate) struct Answer {
     pub(crate) receipt: Bytes,
     pub(crate) salt: Salt,
     /// Where the payment stands; `None` if the ledger does not say at the moment.
-    pub(crate) settlement: Option<nabla_types::api::SettlementResponse>,
+    pub(crate) settlement: Option<SettlementResponse>,
 }

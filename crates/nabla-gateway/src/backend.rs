@@ -18,14 +18,11 @@ use std::future::Future;
 use bytes::Bytes;
 use nabla_types::{
     ModelId, NodeId, Opg, PaymentId, RepoName,
-    api::ErrorInfo,
-    chain::{Payment, RepoRecord},
+    api::{ErrorInfo, NetworkInfo},
+    chain::{Payment, RepoRecord, Reservation},
     manifest::ModelManifest,
-    payment::SignedAuthorization,
     receipt::Salt,
 };
-
-use crate::wire::NetworkInfo;
 
 /// What the gateway needs of the network. See the [module](self) for the rules.
 pub trait Backend: Send + Sync + 'static {
@@ -49,13 +46,8 @@ pub trait Backend: Send + Sync + 'static {
         payment: PaymentId,
     ) -> impl Future<Output = Result<Option<Payment>, BackendError>> + Send;
 
-    /// Set money aside for `provider` to run `model`. Returns when the ledger has it.
-    fn reserve(
-        &self,
-        payment: SignedAuthorization,
-        model: ModelId,
-        provider: NodeId,
-    ) -> impl Future<Output = Result<(), BackendError>> + Send;
+    /// Set money aside, in this gateway's name: sign the reservation. Returns when the ledger has it.
+    fn reserve(&self, reservation: Reservation) -> impl Future<Output = Result<(), BackendError>> + Send;
 
     /// Move a reserved payment to another provider. The ledger refuses it once the payment is settled.
     fn reassign(
@@ -156,7 +148,8 @@ pub enum RunError {
         /// For the log.
         reason: String,
     },
-    /// It refused this request, which any other would refuse too (wrong input, replayed payment).
+    /// It refused this request, which any other would refuse too (wrong input, replayed payment): 400, 413,
+    /// 422, or 409 `payment_replayed`. Anything else is taken as its own failure.
     #[error("the provider rejected the request: {}: {}", info.code, info.message)]
     Rejected {
         /// Its HTTP status.

@@ -3,12 +3,10 @@
 //! # Rules
 //! - Money is reserved before work, and the payment's id makes the call one call: sending it again finds the
 //!   call in work, or its answer, or what became of the money. It never pays twice.
-//! - A provider that gives no answer or a bad one is followed by the next one that the payment is good for.
-//!   The payment moves to it on the ledger first, so only one provider can ever be paid. If the ledger says
-//!   that the payment is settled, that provider is asked for its answer again; nobody else runs.
-//! - An answer goes out only after every check of [`answer`] passed.
-//! - Money whose call has failed is released, but only by the call that reserved it: an authorisation can be
-//!   read on the ledger, and showing it with a bad request must not undo another's call.
+//! - A payment that the ledger already knows is resumed: reserved by this gateway, its provider is asked
+//!   first; settled, its provider is asked for the stored answer; released or expired, it is over.
+//! - An authorisation can be read on the ledger by anyone, so only the payer's own request gets anything for
+//!   it: requests that wait for one payment are equal byte for byte, and providers refuse a second request.
 //!
 //! # Clients that go away
 //! axum drops a handler when its client disconnects. A call that was dropped halfway would leave money
@@ -22,26 +20,23 @@
 //! again; what is then done follows from the ledger alone. If the gateway dies, the reservation stands
 //! until the same payment comes again or its time is over.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nabla_types::{
-    NodeId, Opg, PaymentId,
-    api::{ErrorInfo, SettlementResponse},
-    chain::{Payment, PaymentStatus},
+    BlobId, ModelId, NodeId, PaymentId,
+    chain::{Payment, PaymentStatus, Reservation},
 };
-use nabla_pay::x402::caip2;
-use tokio::time::timeout;
-use tracing::{info, warn};
 
 use crate::{
-    answer::{self, Answer, Bounds, Job},
-    backend::{Backend, JobAnswer, Provider, RunError},
-    error::{self, Error},
+    answer::Job,
+    attempts::{Attempts, Candidate, Settled},
+    backend::Backend,
+    error::Error,
     flight::{Outcome, Part},
     gateway::{Place, Shared},
     payment::{self, Need, Paid},
-    quote::{Quote, Work},
+    quote::Quote,
     request::CallRequest,
 };
 
@@ -56,30 +51,29 @@ pub(crate) struct Call {
 
 /// See the call through, or wait for the one that is in work for the same payment.
 pub(crate) async fn see_through<B: Backend>(shared: Arc<Shared<B>>, call: Call, place: Place) -> Outcome {
-    let payment = call.paid.signed.authorization.payment_id();
-    let lead = match shared.flights.join(payment, &call.bytes) {
+    let lead = match shared.flights.join(call.payment(), &call.bytes) {
         Part::Follow(waiting) => return waiting.outcome().await,
         Part::Other => return Err(Error::PaymentReplayed),
         Part::Lead(lead) => lead,
     };
     let waiting = lead.waiting();
     tokio::spawn(async move {
-        let outcome = work(&shared, call, payment).await;
+        let outcome = work(&shared, &call).await;
         lead.land(outcome);
         drop(place);
     });
     waiting.outcome().await
 }
 
-async fn work<B: Backend>(shared: &Shared<B>, call: Call, id: PaymentId) -> Outcome {
-    match shared.backend.payment(id).await? {
-        None => begin(shared, call, id).await,
+async fn work<B: Backend>(shared: &Shared<B>, call: &Call) -> Outcome {
+    match shared.backend.payment(call.payment()).await? {
+        None => begin(shared, call).await,
         Some(payment) => resume(shared, call, payment).await,
     }
 }
 
 /// A payment that the ledger does not know yet.
-async fn begin<B: Backend>(shared: &Shared<B>, call: Call, id: PaymentId) -> Outcome {
+async fn begin<B: Backend>(shared: &Shared<B>, call: &Call) -> Outcome {
     let quote = shared.quote(&call.request).await?;
     let need = Need {
         model: quote.work.model,
@@ -90,83 +84,94 @@ async fn begin<B: Backend>(shared: &Shared<B>, call: Call, id: PaymentId) -> Out
     if let Err(refusal) = payment::check_terms(&call.paid, &need) {
         return Err(shared.payment_error(&call.request, &quote, &refusal.to_string()));
     }
-    let work = quote.work;
-    let value = call.paid.signed.authorization.value;
-    let candidates: Vec<Candidate> = quote.clone().affordable(value).into_iter().map(Candidate::from).collect();
-    let Some(first) = candidates.first() else {
-        return Err(Error::NoProvider { model: work.model });
+    let offers = quote.affordable(call.paid.signed.authorization.value);
+    let Some(first) = offers.first() else {
+        return Err(Error::NoProvider { model: quote.work.model });
     };
-    let holder = reserve(shared, &call, &quote, first.provider.node).await?;
-    let run = Run { shared, job: Arc::new(job(shared, &call, id, work.model, Some(work))), reserved_here: true };
-    run.attempts(candidates, holder).await
+    let holder = reserve(shared, call, &quote, first.provider.node).await?;
+    let job = Job { work: Some(quote.work), ..call.job(shared, quote.work.model, quote.work.revision) };
+    let attempts = Attempts { shared, job: Arc::new(job), reserved_here: true };
+    attempts.run(offers.into_iter().map(Candidate::from).collect(), holder).await
 }
 
-/// Set the money aside. An error leaves open whether it was: then the ledger's word counts.
+/// Set the money aside, and say for whom. An error leaves open whether it was set aside: then the ledger's
+/// word counts.
 async fn reserve<B: Backend>(
     shared: &Shared<B>,
     call: &Call,
     quote: &Quote,
     provider: NodeId,
 ) -> Result<NodeId, Error> {
-    let id = call.paid.signed.authorization.payment_id();
-    let model = quote.work.model;
-    let error = match shared.backend.reserve(call.paid.signed.clone(), model, provider).await {
+    let reservation = Reservation {
+        payment: call.paid.signed.clone(),
+        model: quote.work.model,
+        provider,
+        gateway: shared.backend.network().gateway,
+        name: call.request.model.clone(),
+        revision: quote.work.revision,
+    };
+    let error = match shared.backend.reserve(reservation).await {
         Ok(()) => return Ok(provider),
         Err(error) if error.status == 402 => {
             return Err(shared.payment_error(&call.request, quote, &error.to_string()));
         }
         Err(error) => error,
     };
-    match shared.backend.payment(id).await {
-        Ok(Some(payment)) if is_ours(shared, &payment) && payment.model == model => Ok(payment.provider),
-        _ => Err(error.into()),
+    match shared.backend.payment(call.payment()).await {
+        Ok(Some(payment)) if is_ours(shared, &payment) && payment.revision == quote.work.revision => {
+            Ok(payment.provider)
+        }
+        Ok(_) => Err(error.into()),
+        Err(_) => Err(Error::unknown(error)),
+    }
+}
+
+/// A payment that the ledger knows: of a call that was cut off, or whose answer was lost.
+async fn resume<B: Backend>(shared: &Shared<B>, call: &Call, payment: Payment) -> Outcome {
+    let Payment { model, revision, .. } = payment;
+    if call.request.model != payment.name || call.request.model_id.is_some_and(|asked| asked != model) {
+        return Err(Error::PaymentReplayed);
+    }
+    let work = shared.work(&call.request).await.ok().filter(|work| work.revision == revision);
+    let job = Arc::new(Job { work, ..call.job(shared, model, revision) });
+    let attempts = Attempts { shared, job, reserved_here: false };
+    match payment.status {
+        PaymentStatus::Released => Err(Error::PaymentReleased),
+        PaymentStatus::Settled { .. } => attempts.stored(Settled::from(&payment)).await,
+        PaymentStatus::Reserved { .. } if !is_ours(shared, &payment) => {
+            Err(Error::OtherGateway { gateway: payment.gateway })
+        }
+        PaymentStatus::Reserved { expires_ms } if expires_ms <= shared.backend.now_ms() => {
+            Err(Error::PaymentExpired)
+        }
+        PaymentStatus::Reserved { .. } => {
+            let candidates = attempts.candidates(&payment).await?;
+            attempts.run(candidates, payment.provider).await
+        }
     }
 }
 
 fn is_ours<B: Backend>(shared: &Shared<B>, payment: &Payment) -> bool {
-    matches!(payment.status, PaymentStatus::Reserved { .. }) && payment.gateway == shared.backend.network().gateway
+    let reserved = matches!(payment.status, PaymentStatus::Reserved { .. });
+    reserved && payment.gateway == shared.backend.network().gateway
 }
 
-/// A payment that the ledger knows: a call that was cut off, or whose answer was lost.
-async fn resume<B: Backend>(shared: &Shared<B>, call: Call, payment: Payment) -> Outcome {
-    if call.request.model_id.is_some_and(|asked| asked != payment.model) {
-        return Err(Error::PaymentReplayed);
+impl Call {
+    fn payment(&self) -> PaymentId {
+        self.paid.signed.authorization.payment_id()
     }
-    if let PaymentStatus::Reserved { expires_ms } = payment.status {
-        if !is_ours(shared, &payment) {
-            return Err(Error::OtherGateway { gateway: payment.gateway });
-        }
-        if expires_ms <= shared.backend.now_ms() {
-            return Err(Error::PaymentExpired);
-        }
-    }
-    let work = shared.work(&call.request).await.ok().filter(|work| work.model == payment.model);
-    let job = Arc::new(job(shared, &call, payment.payment, payment.model, work));
-    let run = Run { shared, job, reserved_here: false };
-    match payment.status {
-        PaymentStatus::Released => Err(Error::PaymentReleased),
-        PaymentStatus::Settled { .. } => run.stored(&payment).await,
-        PaymentStatus::Reserved { .. } => {
-            let candidates = run.candidates(&payment).await?;
-            run.attempts(candidates, payment.provider).await
-        }
-    }
-}
 
-fn job<B: Backend>(
-    shared: &Shared<B>,
-    call: &Call,
-    payment: PaymentId,
-    model: nabla_types::ModelId,
-    work: Option<Work>,
-) -> Job {
-    Job {
-        network: shared.backend.network().network,
-        payment,
-        payer: call.paid.signed.authorization.from,
-        model,
-        nonce: call.request.nonce,
-        request: call.bytes.clone(),
-        work,
+    /// What its attempts share, if it runs this model of this revision.
+    fn job<B: Backend>(&self, shared: &Shared<B>, model: ModelId, revision: BlobId) -> Job {
+        Job {
+            network: shared.backend.network().network,
+            payment: self.payment(),
+            payer: self.paid.signed.authorization.from,
+            model,
+            revision,
+            nonce: self.request.nonce,
+            request: self.bytes.clone(),
+            work: None,
+        }
     }
 }

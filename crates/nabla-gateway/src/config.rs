@@ -11,7 +11,7 @@ pub struct Config {
     pub public_url: String,
     /// Calls and quotes worked on at once; more are answered with 429, none waits. Each may hold a request
     /// of [`INFER_BYTES_MAX`](nabla_types::api::INFER_BYTES_MAX) bytes in memory.
-    pub calls_max: usize,
+    pub calls_max: u32,
     /// Providers tried for one call. At least 1.
     pub attempts_max: usize,
     /// How long one provider may take to answer, in milliseconds. `attempts_max` times this should stay

@@ -56,6 +56,8 @@ pub(crate) enum Error {
     NoProviderAnswered { attempts: usize, released: bool },
     #[error("the payment is settled, but provider {provider} does not give its answer again")]
     AnswerUnavailable { provider: NodeId },
+    #[error("the ledger did not say what became of the payment: {reason}")]
+    PaymentUnknown { reason: String },
     #[error("{}", info.message)]
     Rejected { status: u16, info: ErrorInfo },
     #[error("{0}")]
@@ -77,6 +79,11 @@ const SIGN_ANEW: &str = "sign a new authorisation, with a new nonce";
 const SAME_AGAIN: &str = "send the same request with the same payment again: it is paid once";
 
 impl Error {
+    /// For a backend's error when money may be reserved.
+    pub(crate) fn unknown(error: BackendError) -> Self {
+        Self::PaymentUnknown { reason: error.info.message }
+    }
+
     /// Status, code, and what to do.
     fn describe(&self) -> (u16, &str, Option<&str>) {
         match self {
@@ -102,6 +109,7 @@ impl Error {
             Self::NoProviderAnswered { released: true, .. } => (503, "no_provider_answered", Some(SIGN_ANEW)),
             Self::NoProviderAnswered { .. } => (503, "no_provider_answered", Some(SAME_AGAIN)),
             Self::AnswerUnavailable { .. } => (503, "answer_unavailable", Some(SAME_AGAIN)),
+            Self::PaymentUnknown { .. } => (503, "payment_unknown", Some(SAME_AGAIN)),
             Self::Rejected { status, info } | Self::Backend(BackendError { status, info }) => {
                 (*status, &info.code, info.hint.as_deref())
             }

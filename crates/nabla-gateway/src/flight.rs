@@ -125,8 +125,8 @@ mod tests {
         assert!(matches!(flights.join(PaymentId([2; 32]), &request), Part::Lead(_)));
         let own = lead.waiting();
         lead.land(Err(Error::PaymentExpired));
-        assert_eq!(waiting.outcome().await.unwrap_err(), Error::PaymentExpired);
-        assert_eq!(own.outcome().await.unwrap_err(), Error::PaymentExpired);
+        assert_eq!(waiting.outcome().await.expect_err("a failure"), Error::PaymentExpired);
+        assert_eq!(own.outcome().await.expect_err("a failure"), Error::PaymentExpired);
         assert!(flights.entries().is_empty());
     }
 
@@ -136,7 +136,7 @@ mod tests {
         let first = lead(&flights, &request);
         let waiting = first.waiting();
         drop(first);
-        assert_eq!(waiting.outcome().await.unwrap_err(), Error::Internal);
+        assert_eq!(waiting.outcome().await.expect_err("a failure"), Error::Internal);
         drop(lead(&flights, &request));
     }
 }

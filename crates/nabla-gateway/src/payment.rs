@@ -14,8 +14,7 @@
 //! that begins with x402's code for it ([`Refusal`]).
 
 use base64::{
-    Engine,
-    alphabet,
+    Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use nabla_pay::{

@@ -13,8 +13,9 @@ use std::cmp::Reverse;
 
 use nabla_pay::x402;
 use nabla_types::{
-    ModelId, Opg, RepoName,
-    api::{PaymentRequired, Resource},
+    BlobId, ModelId, Opg, RepoName,
+    api::{NetworkInfo, PaymentRequired, Resource},
+    chain::RevisionRecord,
     receipt::{Price, Usage},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     config::Config,
     error::Error,
     request::CallRequest,
-    wire::{ModelInfo, NetworkInfo, PriceRange},
+    wire::{ModelInfo, PriceRange},
 };
 
 /// How many times the cheapest price is dear.
@@ -33,6 +34,7 @@ const DEAR: u64 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) model: ModelId,
+    pub(crate) revision: BlobId,
     pub(crate) kernel_spec: u32,
     pub(crate) usage: Usage,
     royalty: Opg,
@@ -57,19 +59,26 @@ pub(crate) struct Quote {
 impl Work {
     /// The work that `request` asks for.
     pub(crate) fn of(resolved: &Resolved, request: &CallRequest) -> Result<Self, Error> {
-        let (model, royalty) = newest(resolved)?;
-        if let Some(asked) = request.model_id.filter(|asked| *asked != model) {
-            return Err(Error::OtherModel { name: request.model.clone(), asked, newest: model });
+        let newest = newest(resolved)?.model;
+        if let Some(asked) = request.model_id.filter(|asked| *asked != newest) {
+            return Err(Error::OtherModel { name: request.model.clone(), asked, newest });
         }
-        let bad = |reason: &str| Error::BadInput { reason: reason.to_owned() };
-        let usage = resolved
-            .manifest
-            .usage(request.shapes.iter().map(Vec::as_slice))
-            .ok_or_else(|| bad("the inputs ask for more than 2^64 multiply-accumulates"))?;
-        if usage.rows == 0 {
-            return Err(bad("the inputs have no rows: the leading dimension is 0"));
+        let work = Self::of_shapes(resolved, request.shapes.iter().map(Vec::as_slice))?;
+        if work.usage.rows == 0 {
+            let reason = "the inputs have no rows: the leading dimension is 0".to_owned();
+            return Err(Error::BadInput { reason });
         }
-        Ok(Self { model, kernel_spec: resolved.manifest.kernel_spec, usage, royalty })
+        Ok(work)
+    }
+
+    fn of_shapes<'s>(resolved: &Resolved, shapes: impl Iterator<Item = &'s [u64]>) -> Result<Self, Error> {
+        let RevisionRecord { model, revision, royalty, .. } = *newest(resolved)?;
+        let kernel_spec = resolved.manifest.kernel_spec;
+        let usage = resolved.manifest.usage(shapes).ok_or_else(|| {
+            let reason = "the inputs ask for more than 2^64 multiply-accumulates".to_owned();
+            Error::BadInput { reason }
+        })?;
+        Ok(Self { model, revision, kernel_spec, usage, royalty })
     }
 
     /// What the work costs at each provider that has a free place, best first.
@@ -106,9 +115,9 @@ impl Quote {
     }
 
     /// Those who would do it for `value`, best first.
-    pub(crate) fn affordable(self, value: Opg) -> Vec<Offer> {
-        let all = std::iter::once(self.best).chain(self.others);
-        all.filter(|offer| offer.amount <= value).collect()
+    pub(crate) fn affordable(&self, value: Opg) -> Vec<Offer> {
+        let all = std::iter::once(&self.best).chain(&self.others);
+        all.filter(|offer| offer.amount <= value).cloned().collect()
     }
 
     /// The terms of the best offer, as x402 writes them. `error` says why payment is asked for.
@@ -138,17 +147,10 @@ impl Quote {
 
 /// What a client may know of a model before it asks for anything.
 pub(crate) fn model_info(resolved: Resolved, providers: Vec<Provider>) -> Result<ModelInfo, Error> {
-    let (model, royalty) = newest(&resolved)?;
+    let offers = Work::of_shapes(&resolved, [[1].as_slice()].into_iter())?.offers(providers);
     let Resolved { record, manifest } = resolved;
-    let offers = match manifest.usage([[1].as_slice()]) {
-        Some(usage) => {
-            Work { model, kernel_spec: manifest.kernel_spec, usage, royalty }.offers(providers)
-        }
-        None => Vec::new(),
-    };
     let amounts = || offers.iter().map(|offer| offer.amount);
-    let price_per_row =
-        amounts().min().zip(amounts().max()).map(|(least, most)| PriceRange { least, most });
+    let price_per_row = amounts().min().zip(amounts().max()).map(|(least, most)| PriceRange { least, most });
     let nodes = |warm_only: bool| {
         let chosen = offers.iter().filter(move |offer| offer.provider.warm || !warm_only);
         chosen.map(|offer| offer.provider.node).collect()
@@ -156,15 +158,14 @@ pub(crate) fn model_info(resolved: Resolved, providers: Vec<Provider>) -> Result
     Ok(ModelInfo { price_per_row, providers: nodes(false), warm_providers: nodes(true), record, manifest })
 }
 
-/// The newest revision's model and royalty, if the backend's words fit together.
-fn newest(resolved: &Resolved) -> Result<(ModelId, Opg), Error> {
+/// The newest revision, if the backend's words fit together.
+fn newest(resolved: &Resolved) -> Result<&RevisionRecord, Error> {
     let Resolved { record, manifest } = resolved;
     let revision = record.revisions.last().filter(|revision| manifest.model_id() == revision.model);
-    let revision = revision.ok_or_else(|| {
+    revision.ok_or_else(|| {
         let text = format!("the ledger's record of {} does not fit its manifest", record.name);
-        BackendError::new(503, "unavailable", text).with_hint("try again later; nothing was charged")
-    })?;
-    Ok((revision.model, revision.royalty))
+        BackendError::new(503, "unavailable", text).with_hint("try again later; nothing was charged").into()
+    })
 }
 
 /// Jobs in work by places, in millionths.

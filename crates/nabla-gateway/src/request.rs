@@ -117,11 +117,12 @@ mod tests {
 
     #[test]
     fn only_requests_are_read() {
-        let check = |text: &str, expect: Result<usize, &str>| match (CallRequest::parse(text.as_bytes()), expect) {
-            (Ok(request), Ok(count)) => assert_eq!(request.shapes.len(), count, "{text}"),
-            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
-            (got, expect) => panic!("{text}: {got:?}, expected {expect:?}"),
-        };
+        let check =
+            |text: &str, expect: Result<usize, &str>| match (CallRequest::parse(text.as_bytes()), expect) {
+                (Ok(request), Ok(count)) => assert_eq!(request.shapes.len(), count, "{text}"),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (got, expect) => panic!("{text}: {got:?}, expected {expect:?}"),
+            };
         let list = |count: usize| format!("[{}]", vec![input("[2,3]"); count].join(","));
         check(&body(&list(1)), Ok(1));
         check(&body(&list(64)), Ok(64));

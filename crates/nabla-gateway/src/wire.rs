@@ -1,26 +1,7 @@
 //! The JSON bodies that only a gateway sends. What clients and nodes share stands in `nabla_types::api`.
 
-use nabla_types::{
-    NetworkId, NodeId, Opg,
-    chain::RepoRecord,
-    manifest::ModelManifest,
-};
+use nabla_types::{NodeId, Opg, chain::RepoRecord, manifest::ModelManifest};
 use serde::{Deserialize, Serialize};
-
-/// `GET /nabla/v1/network`: which network this is, and where its ledger can be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NetworkInfo {
-    /// The network.
-    pub network: NetworkId,
-    /// Its name for people.
-    pub name: String,
-    /// EIP-155 chain id; payments are signed for it.
-    pub chain_id: u64,
-    /// Base URL of a ledger node, to check what the gateway says.
-    pub ledger_url: String,
-    /// This gateway's own identity, which its reservations carry.
-    pub gateway: NodeId,
-}
 
 /// `GET /nabla/v1/models/{owner}/{name}`: a repository, its newest model, and who would run it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,11 @@
 
 use nabla_types::{Address, Opg, chain::Account};
 
-use crate::{block::Draft, money::{self, Money}, reject::Reject};
+use crate::{
+    block::Draft,
+    money::{self, Money},
+    reject::Reject,
+};
 
 impl Draft<'_> {
     pub(crate) fn account(&self, address: &Address) -> Account {
@@ -49,22 +53,22 @@ impl Draft<'_> {
         let overflow = Reject::Overflow { what: "a balance" };
         let amount = money.total().ok_or_else(|| overflow.clone())?;
         let account = money.put_into(&self.account(&to)).ok_or_else(|| overflow.clone())?;
-        self.totals.accounts = self.totals.accounts.checked_add(amount).ok_or(overflow)?;
+        self.sums.accounts = self.sums.accounts.checked_add(amount).ok_or(overflow)?;
         self.tables.accounts.put(to, account);
         Ok(())
     }
 
     /// Destroy money.
     pub(crate) fn burn(&mut self, money: Money) -> Result<(), Reject> {
-        let burned = money.total().and_then(|amount| self.totals.burned.checked_add(amount));
-        self.totals.burned = burned.ok_or(Reject::Overflow { what: "the burned total" })?;
+        let burned = money.total().and_then(|amount| self.sums.burned.checked_add(amount));
+        self.sums.burned = burned.ok_or(Reject::Overflow { what: "the burned total" })?;
         Ok(())
     }
 
     /// An account after `amount` was taken out of it.
     fn set_account(&mut self, address: Address, account: Account, amount: Opg) -> Result<(), Reject> {
-        let total = self.totals.accounts.checked_sub(amount);
-        self.totals.accounts = total.ok_or(Reject::Overflow { what: "the sum of all accounts" })?;
+        let total = self.sums.accounts.checked_sub(amount);
+        self.sums.accounts = total.ok_or(Reject::Overflow { what: "the sum of all accounts" })?;
         self.tables.accounts.put(address, account);
         Ok(())
     }

@@ -74,7 +74,10 @@ mod tests {
     #[test]
     fn sums_are_checked() {
         assert_eq!(money(u128::MAX, 1).total(), None);
-        assert_eq!(money(1, 0).put_into(&Account { purchased: Opg::from_units(u128::MAX), granted: Opg::ZERO }), None);
+        assert_eq!(
+            money(1, 0).put_into(&Account { purchased: Opg::from_units(u128::MAX), granted: Opg::ZERO }),
+            None
+        );
         assert_eq!(money(2, 3).granted(), Some(money(0, 5)));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A [`Sequencer`] takes transactions from anyone, puts them in one order, makes blocks of them and keeps
 //! the [`State`] that follows. Today one validator does (`nabla-node`); a committee comes behind the same
-//! four methods.
+//! three methods.
 
 use std::{future::Future, pin::Pin, sync::RwLockReadGuard};
 
@@ -25,8 +25,7 @@ pub type Wait = Pin<Box<dyn Future<Output = Result<u64, SubmitError>> + Send>>;
 /// - [`Sequencer::state`] never shows what is not durable.
 /// - Dropping a ticket does not withdraw the transaction.
 pub trait Sequencer: Send + Sync {
-    /// Hand in a transaction. Must be called within the process' asynchronous runtime if the
-    /// implementation asks for one; the ticket may be awaited anywhere.
+    /// Hand in a transaction. It is taken at once; the ticket may be awaited anywhere, or nowhere.
     fn submit(&self, tx: Tx) -> Ticket;
 
     /// Read the newest durable state. Hold the guard briefly: the next block waits for it.

@@ -171,7 +171,10 @@ mod tests {
         table.remove(3);
         table.put(4, "quatre");
         table.roll_back();
-        assert_eq!([1, 2, 3, 4].map(|key| table.get(&key).copied()), [Some("eins"), None, Some("drei"), None]);
+        assert_eq!(
+            [1, 2, 3, 4].map(|key| table.get(&key).copied()),
+            [Some("eins"), None, Some("drei"), None]
+        );
         let mut after = base.clone();
         commit(&mut after, table.changed);
         assert_eq!(after, BTreeMap::from([(1, "eins"), (3, "drei")]));

@@ -152,7 +152,7 @@ impl Default for VerifierConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
     /// Calls in work at once; more are refused.
-    pub calls_max: usize,
+    pub calls_max: u32,
 }
 
 impl Default for GatewayConfig {
@@ -168,8 +168,8 @@ impl Config {
     /// [`Error::Io`] and [`Error::Config`].
     pub fn read(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::io("read", path, source))?;
-        let mut config: Self =
-            toml::from_str(&text).map_err(|error| Error::Config { path: path.to_owned(), reason: error.to_string() })?;
+        let mut config: Self = toml::from_str(&text)
+            .map_err(|error| Error::Config { path: path.to_owned(), reason: error.to_string() })?;
         config.rebase(path.parent().unwrap_or(Path::new(".")));
         config.check().map_err(|reason| Error::Config { path: path.to_owned(), reason })?;
         Ok(config)

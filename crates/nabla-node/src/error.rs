@@ -91,10 +91,14 @@ impl Error {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 "another program listens there: stop it, or choose another port"
             }
-            Self::Store(nabla_store::Error::WrongNetwork { .. }) => "`nabla dev --reset` wipes a development network",
+            Self::Store(nabla_store::Error::WrongNetwork { .. }) => {
+                "`nabla dev --reset` wipes a development network"
+            }
             Self::Ledger { .. } => "is the validator running, and is `ledger` its URL?",
             Self::OtherLedger { .. } => "`genesis` and `ledger` must belong to the same network",
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => "the disk is full: free some space",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                "the disk is full: free some space"
+            }
             _ => return None,
         })
     }

@@ -61,7 +61,11 @@ impl From<nabla_client::Error> for Problem {
 impl From<tokio::task::JoinError> for Problem {
     fn from(error: tokio::task::JoinError) -> Self {
         tracing::error!(%error, "a task ended before its answer");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node failed while it worked on this")
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "the node failed while it worked on this",
+        )
     }
 }
 

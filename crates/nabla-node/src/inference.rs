@@ -23,7 +23,7 @@ use std::{
 
 use axum::{Router, extract::DefaultBodyLimit, routing::post};
 use nabla_client::LedgerClient;
-use nabla_types::{NetworkId, PaymentId, api::INFER_BYTES_MAX, chain::NodeAnnouncement, signature::NodeKey};
+use nabla_types::{NetworkId, PaymentId, api::INFER_BYTES_MAX, signature::NodeKey};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
@@ -32,13 +32,12 @@ use crate::{
     transcripts::Transcripts,
 };
 
-pub(crate) use transcript::{TranscriptRequest, transcript_request};
+pub(crate) use transcript::transcript_request;
 
 #[derive(Debug)]
 pub(crate) struct Inference {
     pub(crate) key: NodeKey,
     pub(crate) network: NetworkId,
-    pub(crate) announcement: NodeAnnouncement,
     pub(crate) ledger: LedgerClient,
     pub(crate) models: Arc<Models>,
     pub(crate) transcripts: Transcripts,
@@ -70,7 +69,8 @@ impl Jobs {
     fn permit(&self) -> Answer<SemaphorePermit<'_>> {
         self.permits.try_acquire().map_err(|_| {
             let text = format!("all {} places for jobs are taken", self.max);
-            Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "node_busy", text).hint("try another node, or later")
+            Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "node_busy", text)
+                .hint("try another node, or later")
         })
     }
 

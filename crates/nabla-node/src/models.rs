@@ -18,7 +18,10 @@ use std::{
 use nabla_client::{BlobClient, Fetched};
 use nabla_engine::{Limits, Model, Runtime, Session};
 use nabla_store::{FolderConfig, FolderStore, Store};
-use nabla_types::{ModelId, manifest::{BlobRef, ModelManifest}};
+use nabla_types::{
+    ModelId,
+    manifest::{BlobRef, ModelManifest},
+};
 
 /// Why a model cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +156,9 @@ impl Models {
         let bytes = |slot: &Slot| slot.loaded.get().map_or(0, |loaded| loaded.manifest.weights.size_bytes);
         while slots.by_id.values().map(bytes).sum::<u64>() > self.memory_bytes_max {
             let loaded = slots.by_id.iter().filter(|(id, slot)| **id != keep && slot.loaded.initialized());
-            let Some(oldest) = loaded.min_by_key(|(_, slot)| slot.last_used).map(|(id, _)| *id) else { break };
+            let Some(oldest) = loaded.min_by_key(|(_, slot)| slot.last_used).map(|(id, _)| *id) else {
+                break;
+            };
             slots.by_id.remove(&oldest);
         }
     }
@@ -173,7 +178,9 @@ impl Models {
             let claimed = (expected.macs_per_row, expected.batched);
             let found = (parsed.cost().macs, is_batched(&parsed));
             if claimed != found {
-                return Err(format!("expected the cost that its graph has {found:?}, its manifest says {claimed:?}"));
+                return Err(format!(
+                    "expected the cost that its graph has {found:?}, its manifest says {claimed:?}"
+                ));
             }
             runtime.prepare(Arc::new(parsed)).map_err(|error| error.to_string())
         };
@@ -198,7 +205,8 @@ impl Models {
     /// A blob from the cache folder, or from storage into the cache folder.
     async fn blob(&self, model: ModelId, blob: BlobRef) -> Result<Vec<u8>, ModelError> {
         if blob.size_bytes > self.memory_bytes_max {
-            let reason = format!("{} bytes, at most {} fit in this node", blob.size_bytes, self.memory_bytes_max);
+            let reason =
+                format!("{} bytes, at most {} fit in this node", blob.size_bytes, self.memory_bytes_max);
             return Err(ModelError::Unsound { model, reason });
         }
         match self.cache.get(blob.blob, blob.size_bytes) {

@@ -47,7 +47,12 @@ pub enum ReplayError {
 ///
 /// # Errors
 /// [`ReplayError`].
-pub fn replay(session: &dyn Session, claims: &Receipt, request: &[u8], salt: Salt) -> Result<Replay, ReplayError> {
+pub fn replay(
+    session: &dyn Session,
+    claims: &Receipt,
+    request: &[u8],
+    salt: Salt,
+) -> Result<Replay, ReplayError> {
     if salt.commit(&CommitmentLabel::Request, request) != claims.request {
         return Err(ReplayError::OtherRequest);
     }

@@ -57,11 +57,17 @@ async fn get_ack(State(storage): State<Arc<Storage>>, path: ShardPath) -> Answer
     let (layout, index) = read_path(path)?;
     match storage.shards.has(layout, index) {
         true => Ok(Json(HolderAck::sign(&storage.key, storage.network, layout, index))),
-        false => Err(Problem::not_found("unknown_shard", format!("shard {index} of {layout} is not held here"))),
+        false => {
+            Err(Problem::not_found("unknown_shard", format!("shard {index} of {layout} is not held here")))
+        }
     }
 }
 
-async fn put_shard(State(storage): State<Arc<Storage>>, path: ShardPath, body: Bytes) -> Answer<Json<HolderAck>> {
+async fn put_shard(
+    State(storage): State<Arc<Storage>>,
+    path: ShardPath,
+    body: Bytes,
+) -> Answer<Json<HolderAck>> {
     let (id, index) = read_path(path)?;
     let (layout, shard) = read_frame(&body)?;
     if layout.id() != id {
@@ -69,18 +75,22 @@ async fn put_shard(State(storage): State<Arc<Storage>>, path: ShardPath, body: B
         return Err(Problem::bad_request("bad_shard", text));
     }
     let ack = HolderAck::sign(&storage.key, storage.network, id, index);
-    tokio::task::spawn_blocking(move || storage.shards.put(&layout, index, &shard)).await?.map_err(problem)?;
+    tokio::task::spawn_blocking(move || storage.shards.put(&layout, index, &shard))
+        .await?
+        .map_err(problem)?;
     Ok(Json(ack))
 }
 
 fn read_frame(body: &Bytes) -> Answer<(Layout, Bytes)> {
     let bad = |text: String| Problem::bad_request("bad_shard", text);
-    let (length, rest) = body.split_first_chunk().ok_or_else(|| bad("expected a layout's length, got nothing".into()))?;
+    let (length, rest) =
+        body.split_first_chunk().ok_or_else(|| bad("expected a layout's length, got nothing".into()))?;
     let length = u32::from_be_bytes(*length) as usize;
     if length > rest.len() {
         return Err(bad(format!("expected a layout of {length} bytes, got {}", rest.len())));
     }
-    let layout = cbor::decode("layout", &rest[..length], LAYOUT_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+    let layout =
+        cbor::decode("layout", &rest[..length], LAYOUT_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
     Ok((layout, body.slice(4 + length..)))
 }
 

@@ -77,7 +77,12 @@ impl Transcripts {
     }
 
     /// Keep a transcript; on return it is durable.
-    pub(crate) fn put(&self, payment: PaymentId, receipt: ReceiptId, transcript: &Transcript) -> Result<(), Error> {
+    pub(crate) fn put(
+        &self,
+        payment: PaymentId,
+        receipt: ReceiptId,
+        transcript: &Transcript,
+    ) -> Result<(), Error> {
         write_new(&self.by_receipt(receipt), payment.to_string().as_bytes())?;
         write_new(&self.by_payment(payment), &cbor::encode(transcript))
     }
@@ -86,7 +91,9 @@ impl Transcripts {
         let path = self.by_payment(payment);
         let Some(bytes) = read(&path)? else { return Ok(None) };
         let bad = |reason: String| Error::BadFile { path, expected: "a transcript", reason };
-        cbor::decode("transcript", &bytes, TRANSCRIPT_BYTES_MAX).map(Some).map_err(|error| bad(error.to_string()))
+        cbor::decode("transcript", &bytes, TRANSCRIPT_BYTES_MAX)
+            .map(Some)
+            .map_err(|error| bad(error.to_string()))
     }
 
     pub(crate) fn of_receipt(&self, receipt: ReceiptId) -> Result<Option<Transcript>, Error> {
@@ -126,8 +133,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let transcripts = Transcripts::open(dir.path().join("t"), 1).expect("a new folder");
         let (payment, receipt) = (PaymentId([1; 32]), ReceiptId([2; 32]));
-        let transcript =
-            Transcript { request: b"q".to_vec(), response: b"a".to_vec(), receipt: b"r".to_vec(), salt: Salt([3; 32]) };
+        let transcript = Transcript {
+            request: b"q".to_vec(),
+            response: b"a".to_vec(),
+            receipt: b"r".to_vec(),
+            salt: Salt([3; 32]),
+        };
         transcripts.put(payment, receipt, &transcript).expect("written");
         assert_eq!(transcripts.of_payment(payment).expect("read"), Some(transcript.clone()));
         assert_eq!(transcripts.of_receipt(receipt).expect("read"), Some(transcript));

@@ -40,7 +40,9 @@ pub enum SignatureError {
     #[error("expected a secp256k1 signature, got numbers that belong to no key")]
     NoKey,
     /// Another account signed, or other bytes were signed.
-    #[error("expected the signature of {expected}, got one of {got}: another key, network or content was signed")]
+    #[error(
+        "expected the signature of {expected}, got one of {got}: another key, network or content was signed"
+    )]
     Signer {
         /// Who was said to have signed.
         expected: Address,
@@ -99,7 +101,8 @@ pub fn recover(digest: &[u8; 32], signature: &AccountSignature) -> Result<Addres
     if signature.normalize_s() != signature {
         return Err(SignatureError::HighS);
     }
-    let key = VerifyingKey::recover_from_prehash(digest, &signature, id).map_err(|_| SignatureError::NoKey)?;
+    let key =
+        VerifyingKey::recover_from_prehash(digest, &signature, id).map_err(|_| SignatureError::NoKey)?;
     Ok(address_of(&key))
 }
 
@@ -107,7 +110,11 @@ pub fn recover(digest: &[u8; 32], signature: &AccountSignature) -> Result<Addres
 ///
 /// # Errors
 /// [`SignatureError`].
-pub fn verify(signer: Address, digest: &[u8; 32], signature: &AccountSignature) -> Result<(), SignatureError> {
+pub fn verify(
+    signer: Address,
+    digest: &[u8; 32],
+    signature: &AccountSignature,
+) -> Result<(), SignatureError> {
     match recover(digest, signature)? {
         got if got == signer => Ok(()),
         got => Err(SignatureError::Signer { expected: signer, got }),

@@ -57,10 +57,8 @@ pub fn authorization_digest(chain_id: u64, authorization: &Authorization) -> [u8
 /// What an owner signs for `registration` on this network.
 #[must_use]
 pub fn registration_digest(chain_id: u64, network: NetworkId, registration: &ModelRegistration) -> [u8; 32] {
-    let domain = Struct::new(REGISTRY_DOMAIN_TYPE)
-        .text(REGISTRY_NAME)
-        .text(REGISTRY_VERSION)
-        .number(chain_id.into());
+    let domain =
+        Struct::new(REGISTRY_DOMAIN_TYPE).text(REGISTRY_NAME).text(REGISTRY_VERSION).number(chain_id.into());
     let message = Struct::new(REGISTRATION_TYPE)
         .text(registration.name.as_str())
         .address(&registration.owner)
@@ -79,7 +77,11 @@ pub fn registration_digest(chain_id: u64, network: NetworkId, registration: &Mod
 /// # Panics
 /// If `key` is not the key of `authorization.from`, which is a programming error.
 #[must_use]
-pub fn sign_authorization(key: &AccountKey, chain_id: u64, authorization: Authorization) -> SignedAuthorization {
+pub fn sign_authorization(
+    key: &AccountKey,
+    chain_id: u64,
+    authorization: Authorization,
+) -> SignedAuthorization {
     assert_eq!(key.address(), authorization.from, "a payer signs its own payments");
     let signature = key.sign(&authorization_digest(chain_id, &authorization));
     SignedAuthorization { authorization, signature }
@@ -169,10 +171,8 @@ pub struct Stake {
 }
 
 fn digest(domain: &Struct, message: &Struct) -> [u8; 32] {
-    let hash = Keccak256::new()
-        .chain_update([0x19, 0x01])
-        .chain_update(domain.hash())
-        .chain_update(message.hash());
+    let hash =
+        Keccak256::new().chain_update([0x19, 0x01]).chain_update(domain.hash()).chain_update(message.hash());
     hash.finalize().into()
 }
 

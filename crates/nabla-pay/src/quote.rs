@@ -51,13 +51,8 @@ pub fn blob_fee(layout: &Layout, price_per_kib: Opg) -> Option<Opg> {
 
 /// What storing newly registered blobs costs: the sum over the blobs.
 #[must_use]
-pub fn storage_fee<'a>(
-    layouts: impl IntoIterator<Item = &'a Layout>,
-    price_per_kib: Opg,
-) -> Option<Opg> {
-    layouts
-        .into_iter()
-        .try_fold(Opg::ZERO, |sum, layout| sum.checked_add(blob_fee(layout, price_per_kib)?))
+pub fn storage_fee<'a>(layouts: impl IntoIterator<Item = &'a Layout>, price_per_kib: Opg) -> Option<Opg> {
+    layouts.into_iter().try_fold(Opg::ZERO, |sum, layout| sum.checked_add(blob_fee(layout, price_per_kib)?))
 }
 
 /// Divide `amount` into `count` equal parts; the first also gets what does not divide. Empty for 0.

@@ -11,7 +11,7 @@
 
 use nabla_types::{
     Address, ModelId, Opg,
-    api::{Resource, ExactPayload, PaymentExtra, PaymentPayload, PaymentRequired, PaymentRequirements},
+    api::{ExactPayload, PaymentExtra, PaymentPayload, PaymentRequired, PaymentRequirements, Resource},
     payment::{Authorization, Nonce, SignedAuthorization},
     receipt::Price,
 };
@@ -134,7 +134,11 @@ pub fn caip2(chain_id: u64) -> String {
 ///
 /// # Errors
 /// [`TermsError`] if these are not terms for OPG on the payer's chain within the limit.
-pub fn pay(key: &AccountKey, terms: &PaymentRequirements, answer: &Answer) -> Result<PaymentPayload, TermsError> {
+pub fn pay(
+    key: &AccountKey,
+    terms: &PaymentRequirements,
+    answer: &Answer,
+) -> Result<PaymentPayload, TermsError> {
     check_terms(answer.chain_id, terms)?;
     if terms.amount > answer.limit {
         return Err(TermsError::TooDear { asked: terms.amount, limit: answer.limit });
@@ -187,7 +191,11 @@ fn check_terms(chain_id: u64, terms: &PaymentRequirements) -> Result<(), TermsEr
     term("token version", &TOKEN_VERSION, &terms.extra.version.as_str())
 }
 
-fn term<T: PartialEq + std::fmt::Display>(term: &'static str, expected: &T, got: &T) -> Result<(), TermsError> {
+fn term<T: PartialEq + std::fmt::Display>(
+    term: &'static str,
+    expected: &T,
+    got: &T,
+) -> Result<(), TermsError> {
     if expected == got {
         return Ok(());
     }

@@ -24,10 +24,12 @@ use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 
 use crate::Error;
 
+/// The code's unit: each column of this many bytes of all shards is coded for itself.
+const COLUMN_BYTES: usize = 64;
 /// Bytes of each shard that are encoded in one step: a stripe of all of them stays in the CPU's cache.
 const ENCODE_CELL_BYTES: usize = 1 << 14;
-/// Bytes of each shard that are restored in one step. Larger, as each step has a fixed cost.
-const DECODE_CELL_BYTES: usize = 1 << 20;
+/// Bytes of all `k` shards that are restored in one step. Larger, as each step has a fixed cost (0.5 ms).
+const DECODE_STRIPE_BYTES: usize = 1 << 21;
 
 /// A code: any `k` of `n` shards suffice. `1 <= k <= n <= 256`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +111,8 @@ pub fn shard_id(bytes: &[u8]) -> ShardId {
 pub fn check_shard(layout: &Layout, index: u16, bytes: &[u8]) -> Result<(), Error> {
     layout.check()?;
     let blob = layout.blob;
-    let expected = *layout
-        .shards
-        .get(usize::from(index))
-        .ok_or(Error::ShardIndex { blob, index, n: layout.n() })?;
+    let expected =
+        *layout.shards.get(usize::from(index)).ok_or(Error::ShardIndex { blob, index, n: layout.n() })?;
     let (length, got) = (layout.shard_bytes(), bytes.len() as u64);
     if got != length {
         return Err(Error::ShardLength { blob, index, expected: length, got });
@@ -128,10 +128,7 @@ pub fn check_shard(layout: &Layout, index: u16, bytes: &[u8]) -> Result<(), Erro
 ///
 /// # Errors
 /// Those of [`check_shard`] and [`Rebuilder::finish`].
-pub fn rebuild(
-    layout: &Layout,
-    shards: impl IntoIterator<Item = (u16, Vec<u8>)>,
-) -> Result<Vec<u8>, Error> {
+pub fn rebuild(layout: &Layout, shards: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Result<Vec<u8>, Error> {
     let mut rebuilder = Rebuilder::new(layout.clone())?;
     for (index, bytes) in shards {
         rebuilder.add(index, bytes)?;
@@ -222,9 +219,10 @@ impl Rebuilder {
     fn restore(&self, missing: &[u16]) -> Result<Vec<Vec<u8>>, Error> {
         let (k, n) = (usize::from(self.layout.k), self.layout.shards.len());
         let shard_bytes = in_memory(self.layout.blob, self.layout.shard_bytes())?;
-        let mut decoder = ReedSolomonDecoder::new(k, n - k, shard_bytes.min(DECODE_CELL_BYTES))?;
+        let cell_bytes = (DECODE_STRIPE_BYTES / k).next_multiple_of(COLUMN_BYTES);
+        let mut decoder = ReedSolomonDecoder::new(k, n - k, shard_bytes.min(cell_bytes))?;
         let mut restored = vec![Vec::with_capacity(shard_bytes); missing.len()];
-        for cell in cells(shard_bytes, DECODE_CELL_BYTES) {
+        for cell in cells(shard_bytes, cell_bytes) {
             decoder.reset(k, n - k, cell.len())?;
             for (&index, shard) in self.shards.iter().take(k) {
                 match usize::from(index) {

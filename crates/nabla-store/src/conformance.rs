@@ -92,7 +92,9 @@ fn ranges_are_cut_exactly(store: &dyn Store) {
     for size in SIZES_BYTES {
         let bytes = content("range", size);
         let blob = put(store, &bytes).blob;
-        for Range { start, end } in [0..0, 0..size, size..size, 0..size / 2, size / 2..size, size / 3..size / 2] {
+        for Range { start, end } in
+            [0..0, 0..size, size..size, 0..size / 2, size / 2..size, size / 3..size / 2]
+        {
             let got = store.get_range(blob, start as u64..end as u64).expect("a range within the blob");
             assert!(got == bytes[start..end], "bytes {start}..{end} of {size}");
         }

@@ -199,7 +199,11 @@ fn check_empty(folder: &Path, kind: &str) -> Result<(), Error> {
 }
 
 fn wrong_folder(folder: &Path, kind: &str, got: &str) -> Error {
-    Error::WrongFolder { path: folder.to_owned(), expected: kind.to_owned(), got: got.chars().take(80).collect() }
+    Error::WrongFolder {
+        path: folder.to_owned(),
+        expected: kind.to_owned(),
+        got: got.chars().take(80).collect(),
+    }
 }
 
 #[cfg(test)]

@@ -192,9 +192,7 @@ pub enum Error {
         got: NetworkId,
     },
     /// The folder holds something else.
-    #[error(
-        "{path:?} is no folder of {expected} of nabla (found {got:?}); name an empty or a new folder"
-    )]
+    #[error("{path:?} is no folder of {expected} of nabla (found {got:?}); name an empty or a new folder")]
     WrongFolder {
         /// The folder.
         path: PathBuf,

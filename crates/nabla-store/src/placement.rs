@@ -121,6 +121,6 @@ mod tests {
             .iter()
             .map(|node| node.0[0])
             .collect();
-        assert_eq!(order, [0, 0, 0, 0, 0]);
+        assert_eq!(order, [0, 2, 1, 3, 4]);
     }
 }

@@ -45,6 +45,7 @@ pub struct InferRequest {
 
 /// The answer to an [`InferRequest`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InferResponse {
     /// The repository's name.
     pub model_name: RepoName,
@@ -52,6 +53,21 @@ pub struct InferResponse {
     pub model_id: ModelId,
     /// The outputs, in the model's order.
     pub outputs: Vec<TensorJson>,
+}
+
+/// `GET /nabla/v1/network`: which network a gateway belongs to, and where its ledger can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// The network.
+    pub network: NetworkId,
+    /// Its name for people.
+    pub name: String,
+    /// EIP-155 chain id; payments are signed for it.
+    pub chain_id: u64,
+    /// Base URL of a ledger node, to check what the gateway says.
+    pub ledger_url: String,
+    /// The gateway's own identity, which its reservations carry.
+    pub gateway: NodeId,
 }
 
 /// What an inference node says of itself.
@@ -124,8 +140,9 @@ pub struct ReceiptRecord {
     pub cose: String,
     /// The block that settled it.
     pub height: u64,
-    /// The encoded [`InclusionProof`](crate::chain::InclusionProof), hex.
-    pub proof: String,
+    /// The encoded [`InclusionProof`](crate::chain::InclusionProof), hex; only where one receipt is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// Replays so far.
     pub verdicts: Vec<crate::chain::VerdictRecord>,
 }

@@ -165,7 +165,8 @@ impl FromStr for Address {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
         let digits = text.strip_prefix("0x").unwrap_or(text);
-        parse_hex(digits, "account address (0x and 40 hex digits)").map(Self)
+        let parsed = parse_hex(digits, "account address (0x and 40 hex digits)");
+        parsed.map(Self).map_err(|error| IdError { got: text.chars().take(80).collect(), ..error })
     }
 }
 

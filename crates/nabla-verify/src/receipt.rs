@@ -156,6 +156,9 @@ fn response_content(claims: &Receipt, salt: Salt, bytes: &[u8]) -> Outcome {
         Ok(response) => response,
         Err(error) => return failed("a response in JSON", error),
     };
+    if response.model_name != claims.model_name {
+        return failed(format!("the response's model {}", response.model_name), &claims.model_name);
+    }
     if response.model_id != claims.model {
         return failed(format!("the response's model id {}", response.model_id), claims.model);
     }
@@ -217,8 +220,10 @@ fn inclusion(receipt: &[u8], claims: &Receipt, proof: Option<&[u8]>) -> Outcome 
     };
     let network = proof.genesis.network();
     let header = &proof.header.header;
-    if network != claims.network || header.network != claims.network {
-        return failed(format!("a block of network {}", claims.network), format!("one of {network}"));
+    for got in [network, header.network] {
+        if got != claims.network {
+            return failed(format!("a block of network {}", claims.network), format!("one of {got}"));
+        }
     }
     if let Err(error) = proof.header.verify(&proof.genesis) {
         return failed("a block header signed by the network's validator", error);

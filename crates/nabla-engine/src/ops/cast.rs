@@ -46,7 +46,7 @@ impl Kernel for Cast {
 
 /// Rust's `as` is the rule above, for every pair.
 macro_rules! to {
-    ($v:ident, $to:expr) => {
+    ($v:ident, $to:expr, $zero:expr) => {
         match $to {
             Dtype::F32 => TensorData::F32($v.iter().map(|x| *x as f32).collect()),
             Dtype::F64 => TensorData::F64($v.iter().map(|x| *x as f64).collect()),
@@ -54,7 +54,7 @@ macro_rules! to {
             Dtype::I32 => TensorData::I32($v.iter().map(|x| *x as i32).collect()),
             Dtype::I8 => TensorData::I8($v.iter().map(|x| *x as i8).collect()),
             Dtype::U8 => TensorData::U8($v.iter().map(|x| *x as u8).collect()),
-            Dtype::Bool => TensorData::Bool($v.iter().map(|x| *x != Default::default()).collect()),
+            Dtype::Bool => TensorData::Bool($v.iter().map(|x| *x != $zero).collect()),
             Dtype::String => TensorData::String(Vec::new()),
         }
     };
@@ -72,15 +72,15 @@ macro_rules! to {
 )]
 pub(crate) fn cast(data: &TensorData, to: Dtype) -> TensorData {
     match data {
-        TensorData::F32(v) => to!(v, to),
-        TensorData::F64(v) => to!(v, to),
-        TensorData::I64(v) => to!(v, to),
-        TensorData::I32(v) => to!(v, to),
-        TensorData::I8(v) => to!(v, to),
-        TensorData::U8(v) => to!(v, to),
+        TensorData::F32(v) => to!(v, to, 0.0),
+        TensorData::F64(v) => to!(v, to, 0.0),
+        TensorData::I64(v) => to!(v, to, 0),
+        TensorData::I32(v) => to!(v, to, 0),
+        TensorData::I8(v) => to!(v, to, 0),
+        TensorData::U8(v) => to!(v, to, 0),
         TensorData::Bool(v) => {
             let bytes: Vec<u8> = v.iter().map(|x| u8::from(*x)).collect();
-            to!(bytes, to)
+            to!(bytes, to, 0)
         }
         TensorData::String(v) => TensorData::String(v.clone()),
     }

@@ -10,10 +10,10 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use nabla_types::{
-    NodeId, PaymentId, RepoName,
+    PaymentId,
     api::{HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, InferRequest, InferResponse},
-    chain::{Payment, PaymentStatus, RevisionRecord, Tx},
-    receipt::{CommitmentLabel, Evidence, Price, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
+    chain::{Payment, PaymentStatus, Tx},
+    receipt::{CommitmentLabel, Evidence, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
     tensor::NamedTensor,
 };
 
@@ -26,7 +26,11 @@ use crate::{
     transcripts::Transcript,
 };
 
-pub(super) async fn post_job(State(node): State<Arc<Inference>>, headers: HeaderMap, body: Bytes) -> Answer<Response> {
+pub(super) async fn post_job(
+    State(node): State<Arc<Inference>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Response> {
     let payment = headers.get(HEADER_PAYMENT_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let payment = parse("payment id", payment)?;
     // A task of its own: the job goes on when the caller hangs up.
@@ -49,9 +53,7 @@ struct Order {
     request: InferRequest,
     inputs: Vec<NamedTensor>,
     loaded: Loaded,
-    revision: RevisionRecord,
     usage: Usage,
-    price: Price,
 }
 
 impl Inference {
@@ -67,10 +69,17 @@ impl Inference {
         self.settle(payment, transcript).await
     }
 
-    async fn answer_again(&self, payment: PaymentId, transcript: Transcript, body: &Bytes) -> Answer<Transcript> {
+    async fn answer_again(
+        &self,
+        payment: PaymentId,
+        transcript: Transcript,
+        body: &Bytes,
+    ) -> Answer<Transcript> {
         if transcript.request != *body {
             let text = format!("payment {payment} has paid for another request");
-            return Err(Problem::new(StatusCode::CONFLICT, "payment_replayed", text).hint("sign a new payment"));
+            return Err(
+                Problem::new(StatusCode::CONFLICT, "payment_replayed", text).hint("sign a new payment")
+            );
         }
         self.settle(payment, transcript).await
     }
@@ -79,14 +88,17 @@ impl Inference {
         let payment = self.reserved(payment).await?;
         let request: InferRequest =
             serde_json::from_slice(body).map_err(|error| Problem::bad_request("bad_request", error))?;
-        let revision = self.revision(&request, &payment).await?;
+        if request.model != payment.name || request.model_id.is_some_and(|asked| asked != payment.model) {
+            let text = format!("the payment is for {} (model {}), not for what is asked", payment.name, payment.model);
+            return Err(unfit("wrong_model", text));
+        }
         let loaded = self.models.get(payment.model).await.map_err(model_problem)?;
         let inputs: Result<Vec<_>, _> = request.inputs.iter().cloned().map(NamedTensor::from_json).collect();
         let inputs = inputs.map_err(|error| unfit("bad_input", error))?;
         let too_much = || unfit("bad_input", "the inputs' shapes ask for more than 2^64 operations");
-        let usage = loaded.manifest.usage(inputs.iter().map(|input| input.tensor.shape())).ok_or_else(too_much)?;
-        let NodeTerms { per_call, per_gigamac } = self.terms();
-        let price = Price { per_call, per_gigamac, royalty: revision.royalty };
+        let usage =
+            loaded.manifest.usage(inputs.iter().map(|input| input.tensor.shape())).ok_or_else(too_much)?;
+        let price = payment.price;
         match price.amount(&usage) {
             Some(amount) if amount <= payment.amount => {}
             amount => {
@@ -95,11 +107,7 @@ impl Inference {
                 return Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "underpaid", text));
             }
         }
-        Ok(Order { payment, request, inputs, loaded, revision, usage, price })
-    }
-
-    fn terms(&self) -> NodeTerms {
-        NodeTerms { per_call: self.announcement.per_call, per_gigamac: self.announcement.per_gigamac }
+        Ok(Order { payment, request, inputs, loaded, usage })
     }
 
     /// The payment, reserved for this node.
@@ -109,26 +117,19 @@ impl Inference {
             return Err(Problem::not_found("unknown_payment", format!("the ledger knows no payment {id}")));
         };
         if payment.provider != self.key.id() {
-            return conflict("payment_not_reserved", format!("payment {id} is reserved for node {}", payment.provider));
+            return conflict(
+                "payment_not_reserved",
+                format!("payment {id} is reserved for node {}", payment.provider),
+            );
         }
         match payment.status {
             PaymentStatus::Reserved { .. } => Ok(payment),
-            PaymentStatus::Settled { receipt } => {
-                conflict("payment_replayed", format!("payment {id} was settled by receipt {receipt}, whose transcript is gone"))
-            }
+            PaymentStatus::Settled { receipt } => conflict(
+                "payment_replayed",
+                format!("payment {id} was settled by receipt {receipt}, whose transcript is gone"),
+            ),
             PaymentStatus::Released => conflict("payment_released", format!("payment {id} was released")),
         }
-    }
-
-    /// The newest revision of the asked-for repository that is the paid-for model.
-    async fn revision(&self, request: &InferRequest, payment: &Payment) -> Answer<RevisionRecord> {
-        let repo = self.ledger.repo(&request.model).await?;
-        let asked = request.model_id.is_none_or(|asked| asked == payment.model);
-        let found = repo.revisions.into_iter().rev().find(|revision| revision.model == payment.model);
-        found.filter(|_| asked).ok_or_else(|| {
-            let text = format!("the payment is for model {}, which is not {} as asked for", payment.model, request.model);
-            unfit("wrong_model", text)
-        })
     }
 
     async fn work(&self, order: Order, body: &Bytes) -> Answer<Transcript> {
@@ -142,7 +143,8 @@ impl Inference {
             model_id: order.payment.model,
             outputs: outputs.iter().map(NamedTensor::to_json).collect(),
         };
-        let response = serde_json::to_vec(&response).map_err(|error| Problem::unavailable("internal_error", error))?;
+        let response =
+            serde_json::to_vec(&response).map_err(|error| Problem::unavailable("internal_error", error))?;
         let salt = Salt(random_bytes().map_err(own_fault)?);
         let commitments = Commitments::new(salt, body, &response, &order, &outputs);
         let receipt = self.receipt(order, commitments, started_ms, finished_ms);
@@ -154,16 +156,13 @@ impl Inference {
     }
 
     fn receipt(&self, order: Order, commitments: Commitments, started_ms: u64, finished_ms: u64) -> Receipt {
-        let Order { payment, request, loaded, revision, usage, price, .. } = order;
-        let model_name: RepoName = request.model;
-        let amount = price.amount(&usage).unwrap_or_default();
-        let provider: NodeId = self.key.id();
+        let Order { payment, request, loaded, usage, .. } = order;
         Receipt {
             network: self.network,
-            provider,
+            provider: self.key.id(),
             nonce: request.nonce,
-            model_name,
-            revision: revision.revision,
+            model_name: request.model,
+            revision: payment.revision,
             model: payment.model,
             runtime: self.models.runtime().name().to_owned(),
             kernel_spec: loaded.manifest.kernel_spec,
@@ -173,8 +172,8 @@ impl Inference {
             outputs: commitments.outputs,
             sampling: None,
             usage,
-            price,
-            amount,
+            price: payment.price,
+            amount: payment.price.amount(&usage).unwrap_or_default(),
             payer: commitments.payer,
             payment: payment.payment,
             started_ms,
@@ -192,7 +191,11 @@ impl Inference {
                     return Ok(transcript);
                 }
                 self.transcripts.remove(payment);
-                Err(Problem::new(StatusCode::CONFLICT, error.code(), format!("the ledger did not settle the call: {error}")))
+                Err(Problem::new(
+                    StatusCode::CONFLICT,
+                    error.code(),
+                    format!("the ledger did not settle the call: {error}"),
+                ))
             }
             Err(error) => Err(error.into()),
         }
@@ -203,11 +206,6 @@ impl Inference {
         let status = self.ledger.payment(payment).await.ok().flatten().map(|payment| payment.status);
         status == Some(PaymentStatus::Settled { receipt: receipt.id() })
     }
-}
-
-struct NodeTerms {
-    per_call: nabla_types::Opg,
-    per_gigamac: nabla_types::Opg,
 }
 
 struct Commitments {
@@ -257,8 +255,10 @@ fn model_problem(error: ModelError) -> Problem {
 }
 
 fn run_problem(error: nabla_engine::Error) -> Problem {
-    match error.is_callers_fault() {
-        true => unfit("bad_input", error),
-        false => Problem::unavailable("run_failed", error),
+    match error {
+        nabla_engine::Error::Kernels { .. } | nabla_engine::Error::FloatMode { .. } => {
+            Problem::unavailable("run_failed", error)
+        }
+        _ => unfit("bad_input", error),
     }
 }

@@ -30,7 +30,12 @@ pub(crate) struct TranscriptRequest {
 }
 
 /// Sign a request for a transcript.
-pub(crate) fn transcript_request(key: &NodeKey, network: NetworkId, receipt: ReceiptId, time_ms: u64) -> TranscriptRequest {
+pub(crate) fn transcript_request(
+    key: &NodeKey,
+    network: NetworkId,
+    receipt: ReceiptId,
+    time_ms: u64,
+) -> TranscriptRequest {
     let verifier = key.id();
     let signature = key.sign(Domain::TRANSCRIPT, network, &cbor::encode(&(receipt, verifier, time_ms)));
     TranscriptRequest { receipt, verifier, time_ms, signature }
@@ -45,7 +50,10 @@ pub(super) async fn post_transcript(
     let found = found.map_err(|error| Problem::unavailable("node_failed", error))?;
     match found {
         Some(transcript) => Ok(cbor::encode(&transcript)),
-        None => Err(Problem::not_found("unknown_receipt", format!("no transcript of receipt {}", request.receipt))),
+        None => Err(Problem::not_found(
+            "unknown_receipt",
+            format!("no transcript of receipt {}", request.receipt),
+        )),
     }
 }
 
@@ -54,12 +62,15 @@ impl Inference {
         let refused = |text: String| Err(Problem::new(StatusCode::FORBIDDEN, "not_a_verifier", text));
         let TranscriptRequest { receipt, verifier, time_ms, signature } = request;
         let bytes = cbor::encode(&(*receipt, *verifier, *time_ms));
-        if let Err(error) = signature::verify(*verifier, Domain::TRANSCRIPT, self.network, &bytes, signature) {
+        if let Err(error) = signature::verify(*verifier, Domain::TRANSCRIPT, self.network, &bytes, signature)
+        {
             return refused(error.to_string());
         }
         let now = now_ms();
         if now.abs_diff(*time_ms) > CLOCK_SKEW_MS {
-            return refused(format!("expected a request made within {CLOCK_SKEW_MS} ms of {now}, got {time_ms}"));
+            return refused(format!(
+                "expected a request made within {CLOCK_SKEW_MS} ms of {now}, got {time_ms}"
+            ));
         }
         let record = self.ledger.node(*verifier).await?;
         match record.is_some_and(|record| record.announcement.roles.contains(&Role::Verifier)) {

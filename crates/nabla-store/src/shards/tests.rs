@@ -106,9 +106,12 @@ fn equal_shards_do_not_share_a_fate() {
     assert!(store.get(layout.id(), 1).is_ok());
 }
 
+/// What a disk may make of a file's bytes.
+type Damage = fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn every_kind_of_damage_is_found_removed_and_repaired() {
-    let damages: [fn(&[u8]) -> Vec<u8>; 5] = [
+    let damages: [Damage; 5] = [
         |bytes| {
             let mut bytes = bytes.to_vec();
             bytes[17] ^= 0x80;
@@ -197,10 +200,7 @@ fn a_quota_is_a_wall_and_moves_with_removals() {
     store.put(&layout, 0, &shards[0]).unwrap();
     store.put(&layout, 1, &shards[1]).unwrap();
     let error = store.put(&layout, 2, &shards[2]).unwrap_err();
-    assert!(
-        matches!(error, Error::Quota { needed_bytes: 384, used_bytes: 768, bytes_max: 768 }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Quota { needed_bytes: 384, used_bytes: 768, bytes_max: 768 }), "{error}");
     assert_eq!(store.put(&layout, 1, &shards[1]).unwrap(), Put::Held, "what is here needs no room");
     store.remove(layout.id(), 0).unwrap();
     assert_eq!(store.put(&layout, 2, &shards[2]).unwrap(), Put::Written);

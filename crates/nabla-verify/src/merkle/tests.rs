@@ -44,7 +44,11 @@ fn every_leaf_is_provable() {
         let root = Tree::Receipts.root(&leaves);
         for (index, leaf) in leaves.iter().enumerate() {
             let path = Tree::Receipts.path(&leaves, index).expect("the leaf is there");
-            assert_eq!(Tree::Receipts.verify(root, leaf, place(index, count), &path), Ok(()), "{index}/{count}");
+            assert_eq!(
+                Tree::Receipts.verify(root, leaf, place(index, count), &path),
+                Ok(()),
+                "{index}/{count}"
+            );
         }
         assert_eq!(Tree::Receipts.path(&leaves, count), None);
     }
@@ -67,7 +71,10 @@ fn a_liar_cannot_move_or_swap_a_leaf() {
     for (index, leaf) in leaves.iter().enumerate() {
         let path = Tree::Receipts.path(&leaves, index).expect("the leaf is there");
         for other in (0..count).filter(|other| *other != index) {
-            assert!(Tree::Receipts.verify(root, leaf, place(other, count), &path).is_err(), "{index} at {other}");
+            assert!(
+                Tree::Receipts.verify(root, leaf, place(other, count), &path).is_err(),
+                "{index} at {other}"
+            );
             assert!(Tree::Receipts.verify(root, &leaves[other], place(index, count), &path).is_err());
         }
     }

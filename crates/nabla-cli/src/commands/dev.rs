@@ -1,0 +1,96 @@
+//! `nabla dev`: a whole network in this process, kept in the home folder.
+
+use std::{fs, path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use nabla_client::publish::Publisher;
+use nabla_engine::{Engine, Kernels};
+use nabla_node::{Config, Node, network::Plan};
+use nabla_pay::AccountKey;
+use nabla_store::Code;
+use nabla_types::Opg;
+use serde_json::json;
+
+use super::{Context, network::stop_signal};
+use crate::{demo::bundled, home::Network};
+
+/// The dev account is topped up to at least this on every start.
+const DEV_BALANCE: Opg = Opg::whole(10);
+
+pub(super) async fn dev(context: &Context<'_>, reset: bool, port: u16) -> Result<()> {
+    let folder = context.home.dev();
+    if reset && folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot wipe {}", folder.display()))?;
+    }
+    let nodes = start_all(&folder, port).await?;
+    let url = format!("http://127.0.0.1:{port}");
+    let network = Network::connect(&url).await?;
+    let account = context.home.wallet_or_new()?;
+    fund(&network, &account).await?;
+    publish_bundled(&network, &account).await?;
+    print(context, &network, &account, &url, &folder);
+    stop_signal().await?;
+    context.output.line("\nstopping");
+    for node in nodes.into_iter().rev() {
+        node.stop().await;
+    }
+    Ok(())
+}
+
+async fn start_all(folder: &Path, port: u16) -> Result<Vec<Node>> {
+    let engine = Arc::new(Engine::new(Kernels::Auto)?);
+    let mut nodes = Vec::new();
+    for path in Plan::development(port).write(folder)? {
+        nodes.push(Node::start(Config::read(&path)?, engine.clone()).await?);
+    }
+    Ok(nodes)
+}
+
+async fn fund(network: &Network, account: &AccountKey) -> Result<()> {
+    let balances = network.ledger.account(account.address()).await?;
+    let held = balances.purchased.checked_add(balances.granted).unwrap_or(DEV_BALANCE);
+    if held < DEV_BALANCE {
+        network.ledger.faucet(account.address()).await?;
+    }
+    Ok(())
+}
+
+/// Publish the models that this program carries, so that there is something to run.
+async fn publish_bundled(network: &Network, owner: &AccountKey) -> Result<()> {
+    for bundle in bundled::ALL {
+        let name = bundle.name();
+        if network.ledger.repo(&name).await.is_ok() {
+            continue;
+        }
+        let publisher = Publisher {
+            ledger: &network.ledger,
+            blobs: &network.blobs,
+            network: network.info.network,
+            chain_id: network.info.chain_id,
+            code: Code::new(3, 5)?,
+        };
+        publisher.publish(&name, &bundle.package()?, owner, &|_| {}).await?;
+    }
+    Ok(())
+}
+
+fn print(context: &Context<'_>, network: &Network, account: &AccountKey, url: &str, folder: &Path) {
+    let out = context.output;
+    out.line(format!("nabla dev: network {} ({})", network.info.name, network.info.network.short()));
+    out.line(format!("  gateway   {url}"));
+    out.line(format!("  ledger    {}", network.info.ledger_url));
+    out.line(format!("  account   {} (key in {})", account.address(), context.home.wallet_file().display()));
+    out.line(format!("  state     {}", folder.display()));
+    for bundle in bundled::ALL {
+        out.line(format!("  model     {}", bundle.name()));
+    }
+    out.line("try, in another terminal:");
+    out.line("  nabla search");
+    out.line("  nabla run nabla/digits --input models/digits/examples/one.json");
+    out.line("  nabla wallet balance");
+    out.line("Ctrl-C stops it; the state stays. `nabla dev --reset` starts afresh.");
+    out.document(&json!({
+        "network": network.info, "gateway": url, "account": account.address(), "folder": folder,
+        "models": bundled::ALL.map(|bundle| bundle.name()),
+    }));
+}

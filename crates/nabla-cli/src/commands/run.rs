@@ -1,0 +1,81 @@
+//! `nabla run`: one paid, checked call.
+
+use std::{
+    io::Read,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use nabla_client::{Answer, Spending};
+use nabla_types::{Opg, RepoName, api::INFER_BYTES_MAX, receipt::SignedReceipt, tensor::TensorJson};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Context;
+use crate::{
+    failure::Failure,
+    home::{Home, Network, now_s},
+};
+
+/// Inputs in the shape of the Open Inference Protocol; what else stands beside them is left unread.
+#[derive(Debug, Deserialize)]
+struct Input {
+    inputs: Vec<TensorJson>,
+}
+
+pub(super) async fn run(context: &Context<'_>, name: &RepoName, input: &Path, price_max: Opg) -> Result<()> {
+    let inputs = read_inputs(input)?;
+    let account = context.home.wallet()?;
+    let network = Network::connect(&context.url).await?;
+    let spending = Spending { account: &account, price_max: Some(price_max), now_s: now_s() };
+    let started = Instant::now();
+    let answer = network.gateway.infer(name, None, inputs, spending).await?;
+    let took = started.elapsed();
+    let folder = keep(&context.home, &network, &answer).await?;
+    print(context, &answer, &folder, took);
+    Ok(())
+}
+
+/// Read inputs from a file or, for `-`, from standard input.
+fn read_inputs(path: &Path) -> Result<Vec<TensorJson>> {
+    let mut bytes = Vec::new();
+    let limit = INFER_BYTES_MAX as u64;
+    let read = match path.as_os_str().as_encoded_bytes() {
+        b"-" => std::io::stdin().take(limit).read_to_end(&mut bytes),
+        _ => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| Failure::bad_file(path, error))?;
+    let input: Input = serde_json::from_slice(&bytes).map_err(|error| Failure::BadFile {
+        path: path.to_owned(),
+        reason: error.to_string(),
+        hint: Some("expected {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}".to_owned()),
+    })?;
+    Ok(input.inputs)
+}
+
+/// Keep the answer with the proof that the ledger has its receipt.
+async fn keep(home: &Home, network: &Network, answer: &Answer) -> Result<std::path::PathBuf> {
+    let id = SignedReceipt::from_bytes(&answer.receipt)?.id();
+    let record = network.ledger.receipt(id).await.ok().flatten();
+    let proof = record.and_then(|record| hex::decode(record.proof?).ok());
+    home.keep(id, answer, proof.as_deref())
+}
+
+fn print(context: &Context<'_>, answer: &Answer, folder: &Path, took: Duration) {
+    for output in &answer.outputs {
+        let tensor = serde_json::to_string(output).unwrap_or_default();
+        context.output.line(tensor);
+    }
+    let claims = &answer.claims;
+    context.output.line("");
+    context.output.line(format!("paid      {} OPG to node {} ({} ms)", claims.amount, claims.provider.short(), took.as_millis()));
+    context.output.line(format!("model     {}", claims.model));
+    context.output.line(format!("receipt   {} (holds: signature, request, response, tensors, price)", folder.display()));
+    context.output.line(format!("check it  nabla verify {} --replay", folder.join(crate::home::file::RECEIPT).display()));
+    context.output.document(&json!({
+        "outputs": answer.outputs, "receipt_id": answer.report.receipt_id, "receipt_folder": folder,
+        "claims": claims, "payment": answer.payment, "payer": answer.payer, "took_ms": took.as_millis() as u64,
+        "checks": answer.report.checks,
+    }));
+}

@@ -1,0 +1,148 @@
+//! `nabla verify`: every check that the files at hand allow, and a replay if it is asked for.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use nabla_engine::{Engine, Kernels, Limits, Model, Runtime};
+use nabla_node::replay::{Replay, replay};
+use nabla_types::{Address, manifest::{BlobRef, ModelManifest}, receipt::{Receipt, Salt}};
+use nabla_verify::{CheckName, Context as Known, Outcome, Report, verify_receipt};
+
+use super::Context;
+use crate::{
+    failure::Failure,
+    home::{Network, file},
+    output::Output,
+};
+
+/// The files that a receipt is checked against.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) receipt: PathBuf,
+    pub(crate) request: Option<PathBuf>,
+    pub(crate) response: Option<PathBuf>,
+    pub(crate) salt: Option<Salt>,
+    pub(crate) payer: Option<Address>,
+    pub(crate) proof: Option<PathBuf>,
+}
+
+/// Their contents.
+pub(crate) struct Contents {
+    pub(crate) receipt: Vec<u8>,
+    pub(crate) request: Option<Vec<u8>>,
+    pub(crate) response: Option<Vec<u8>>,
+    pub(crate) salt: Option<Salt>,
+    pub(crate) payer: Option<Address>,
+    pub(crate) proof: Option<Vec<u8>>,
+}
+
+pub(super) async fn verify(context: &Context<'_>, files: Files, with_replay: bool) -> Result<()> {
+    let contents = files.read()?;
+    let mut report = contents.check();
+    if with_replay && report.holds() {
+        let outcome = run_again(context, &contents, &report).await?;
+        report.push(CheckName::Replay, outcome);
+    }
+    print_report(*context.output, &report);
+    match report.failure_text() {
+        None if report.holds() => Ok(()),
+        reason => Err(Failure::NotVerified { reason: reason.unwrap_or_else(|| "no receipt".to_owned()) }.into()),
+    }
+}
+
+impl Files {
+    /// Read the files; those that were not named are looked for beside the receipt.
+    pub(crate) fn read(self) -> Result<Contents> {
+        let folder = self.receipt.parent().unwrap_or(Path::new("")).to_owned();
+        let named_or_beside = |named: Option<PathBuf>, name: &str| -> Result<Option<Vec<u8>>> {
+            match named {
+                Some(path) => fs::read(&path).map(Some).map_err(|error| Failure::bad_file(&path, error).into()),
+                None => Ok(fs::read(folder.join(name)).ok()),
+            }
+        };
+        let salt = match self.salt {
+            Some(salt) => Some(salt),
+            None => read_salt(&folder.join(file::SALT))?,
+        };
+        Ok(Contents {
+            receipt: fs::read(&self.receipt).map_err(|error| Failure::bad_file(&self.receipt, error))?,
+            request: named_or_beside(self.request, file::REQUEST)?,
+            response: named_or_beside(self.response, file::RESPONSE)?,
+            salt,
+            payer: self.payer,
+            proof: named_or_beside(self.proof, file::PROOF)?,
+        })
+    }
+}
+
+fn read_salt(path: &Path) -> Result<Option<Salt>> {
+    let Ok(text) = fs::read_to_string(path) else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|error| Failure::bad_file(path, error).into())
+}
+
+impl Contents {
+    /// All checks that need no network.
+    pub(crate) fn check(&self) -> Report {
+        let known = Known {
+            request: self.request.as_deref(),
+            response: self.response.as_deref(),
+            salt: self.salt,
+            payer: self.payer,
+            proof: self.proof.as_deref(),
+            ..Known::default()
+        };
+        verify_receipt(&self.receipt, &known)
+    }
+}
+
+/// Fetch the model that the receipt names, run it on the request, compare every bit.
+async fn run_again(context: &Context<'_>, contents: &Contents, report: &Report) -> Result<Outcome> {
+    let (Some(request), Some(salt), Some(claims)) = (&contents.request, contents.salt, &report.claims) else {
+        return Ok(Outcome::Skipped { missing: "the request and the salt".to_owned() });
+    };
+    let network = Network::connect(&context.url).await?;
+    let model = fetch_model(&network, claims).await?;
+    let session = Engine::new(Kernels::Auto)?.prepare(Arc::new(model))?;
+    Ok(match replay(&*session, claims, request, salt)? {
+        Replay::Equal => Outcome::Passed { detail: "this machine gives the same bits".to_owned() },
+        Replay::Different { output, expected, got } => Outcome::Failed {
+            expected: format!("output {output:?} with commitment {expected}"),
+            got: got.map_or("none".to_owned(), |got| got.to_string()),
+        },
+    })
+}
+
+async fn fetch_model(network: &Network, claims: &Receipt) -> Result<Model> {
+    let blob = claims.model.manifest_blob();
+    let size_bytes = network.blobs.size_bytes(blob).await?;
+    let manifest = network.blobs.get(BlobRef { blob, size_bytes }).await.context("cannot fetch the model")?;
+    let manifest = ModelManifest::from_bytes(&manifest.bytes)?;
+    let graph = network.blobs.get(manifest.graph).await?.bytes;
+    let weights = network.blobs.get(manifest.weights).await?.bytes;
+    Ok(Model::from_parts(&graph, &weights, &Limits::default())?)
+}
+
+/// One line for each check, skipped ones as plainly as failed ones.
+pub(crate) fn print_report(output: Output, report: &Report) {
+    for check in &report.checks {
+        let (mark, text) = match &check.outcome {
+            Outcome::Passed { detail } => ("ok  ", detail.clone()),
+            Outcome::Failed { expected, got } => ("FAIL", format!("expected {expected}, got {got}")),
+            Outcome::Skipped { missing } => ("skip", format!("needs {missing}")),
+        };
+        output.line(format!("{mark}  {:<10}  {text}", check.check.as_str()));
+    }
+    if report.holds() {
+        let replayed = report.passed(CheckName::Replay);
+        output.line(if replayed {
+            "The named weights give exactly this answer. That does not make the answer true."
+        } else {
+            "The provider stands behind this answer with its signature. That it ran the named weights is shown by --replay."
+        });
+    }
+    output.document(&serde_json::json!({ "ok": report.holds(), "report": report }));
+}

@@ -1,0 +1,100 @@
+//! What is printed: text for people, or one JSON document.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::{demo::AlreadyPrinted, failure::summary};
+
+/// Where results go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Print a line for people; nothing with `--json`.
+    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
+    pub(crate) fn line(self, text: impl AsRef<str>) {
+        if !self.json {
+            println!("{}", text.as_ref());
+        }
+    }
+
+    /// Print the result as JSON; nothing without `--json`.
+    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
+    pub(crate) fn document(self, value: &impl Serialize) {
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(value).expect("results are plain data"));
+        }
+    }
+
+    /// Print what is meant for another program as it is.
+    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
+    pub(crate) fn raw(self, text: &str) {
+        print!("{text}");
+    }
+
+    /// Print an error, and give its exit code.
+    #[expect(clippy::print_stderr, reason = "errors go to stderr")]
+    pub(crate) fn failure(self, error: &anyhow::Error) -> ExitCode {
+        let summary = summary(error);
+        if error.downcast_ref::<AlreadyPrinted>().is_none() {
+            self.document(&serde_json::json!({ "ok": false, "error": summary }));
+        }
+        eprintln!("error: {}", summary.message);
+        if let Some(hint) = &summary.hint {
+            eprintln!("  hint: {hint}");
+        }
+        ExitCode::from(summary.exit)
+    }
+}
+
+/// A number of bytes for people: `1.5 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let step = (63 - count.max(1).leading_zeros()) / 10;
+    let step = (step as usize).min(UNITS.len() - 1);
+    match step {
+        0 => format!("{count} B"),
+        _ => format!("{:.1} {}", count as f64 / 1024f64.powi(i32::try_from(step).unwrap_or(0)), UNITS[step]),
+    }
+}
+
+/// A table with the columns aligned, two spaces between them.
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        let shown = [0, 1023, 1024, 1536, 5 << 30].map(bytes);
+        assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB"]);
+    }
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [["a", "bb"], ["ccc", "d"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(table(&rows), "a    bb\nccc  d");
+    }
+}

@@ -1,0 +1,9 @@
+//! Paid calls from outside: the router against a network in memory whose providers sign real receipts.
+
+mod client;
+mod concurrency;
+mod fake;
+mod flow;
+mod hostile;
+mod liars;
+mod money;
