@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use nabla_types::{Address, Opg, ReceiptId, RepoName, receipt::Salt};
+use nabla_types::{Address, NetworkId, Opg, ReceiptId, RepoName, receipt::Salt};
 
 /// Publish a model, let anyone run it, and check every answer yourself.
 #[derive(Debug, Parser)]
@@ -105,7 +105,8 @@ The input has the shape of the Open Inference Protocol:
     #[command(after_help = "\
 Example:
   nabla verify receipt.cbor --request request.json --response response.json
-Files named request.json, response.json, salt and inclusion.cbor beside the receipt are used unless others are named.")]
+Files named request.json, response.json, salt, network and inclusion.cbor beside the receipt are used unless
+others are named. Without a network, any network's receipt is taken.")]
     Verify {
         /// The receipt's file.
         receipt: PathBuf,
@@ -121,6 +122,9 @@ Files named request.json, response.json, salt and inclusion.cbor beside the rece
         /// Who paid.
         #[arg(long, value_name = "ADDRESS")]
         payer: Option<Address>,
+        /// The network that it must belong to [default: what stands in the file network beside it].
+        #[arg(long, value_name = "ID")]
+        network: Option<NetworkId>,
         /// An inclusion proof.
         #[arg(long, value_name = "FILE")]
         proof: Option<PathBuf>,

@@ -41,8 +41,8 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<()> {
         Command::Show { name } => models::show(&context, &name).await,
         Command::Pull { name, folder } => models::pull(&context, &name, folder).await,
         Command::Run { name, input, max_price } => Box::pin(run::run(&context, &name, &input, max_price)).await,
-        Command::Verify { receipt, request, response, salt, payer, proof, replay } => {
-            let files = verify::Files { receipt, request, response, salt, payer, proof };
+        Command::Verify { receipt, request, response, salt, payer, network, proof, replay } => {
+            let files = verify::Files { receipt, request, response, salt, payer, network, proof };
             Box::pin(verify::verify(&context, files, replay)).await
         }
         Command::Receipts { id: None } => receipts::list(&context),

@@ -84,12 +84,14 @@ pub(crate) mod file {
     pub(crate) const RESPONSE: &str = "response.json";
     pub(crate) const SALT: &str = "salt";
     pub(crate) const PROOF: &str = "inclusion.cbor";
+    pub(crate) const NETWORK: &str = "network";
 }
 
 /// Write an answer's files into a folder.
 pub(crate) fn write_answer(folder: &Path, answer: &Answer, proof: Option<&[u8]>) -> Result<()> {
-    let salt = format!("{}\n", answer.salt);
-    let files: [(&str, &[u8]); 4] = [
+    let (salt, network) = (format!("{}\n", answer.salt), format!("{}\n", answer.claims.network));
+    let files: [(&str, &[u8]); 5] = [
+        (file::NETWORK, network.as_bytes()),
         (file::REQUEST, &answer.request),
         (file::RESPONSE, &answer.response),
         (file::SALT, salt.as_bytes()),

@@ -34,7 +34,8 @@ fn model(name: &str) -> Arc<Model> {
 fn measure(name: &str, engine: &Engine, model: Arc<Model>, batch: u64) {
     let session = engine.prepare(model.clone()).unwrap();
     let port = &model.inputs()[0];
-    let shape: Vec<u64> = port.shape.iter().map(|dim| if let Dim::Fixed(n) = dim { *n } else { batch }).collect();
+    let shape: Vec<u64> =
+        port.shape.iter().map(|dim| if let Dim::Fixed(n) = dim { *n } else { batch }).collect();
     let count: u64 = shape.iter().product();
     let values = (0..count).map(|i| (i % 17) as f32 * 0.37).collect();
     let input = [NamedTensor::new(port.name.clone(), Tensor::f32(&shape, values).unwrap())];
@@ -47,7 +48,11 @@ fn measure(name: &str, engine: &Engine, model: Arc<Model>, batch: u64) {
         best = best.min(start.elapsed().as_secs_f64());
     }
     let macs = model.cost().for_batch(batch).macs as f64 / best / 1e9;
-    println!("{name:18} batch {batch:4}  {:9.1} us  {:10.0} rows/s  {macs:7.2} GMAC/s", best * 1e6, batch as f64 / best);
+    println!(
+        "{name:18} batch {batch:4}  {:9.1} us  {:10.0} rows/s  {macs:7.2} GMAC/s",
+        best * 1e6,
+        batch as f64 / best
+    );
 }
 
 /// A model of one matrix product, written in the wire format by hand.
@@ -55,7 +60,8 @@ fn matmul(k: u64, n: u64) -> Model {
     let weights: Vec<u8> = (0..k * n).flat_map(|i| ((i % 13) as f32 * 0.1 - 0.6).to_le_bytes()).collect();
     let node = [text(1, "x"), text(1, "w"), text(2, "y"), text(4, "MatMul")].concat();
     let weight =
-        [vec![0x08], varint(k), vec![0x08], varint(n), vec![0x10, 1], text(8, "w"), field(9, &weights)].concat();
+        [vec![0x08], varint(k), vec![0x08], varint(n), vec![0x10, 1], text(8, "w"), field(9, &weights)]
+            .concat();
     let dims = [field(1, &text(2, "N")), field(1, &[vec![0x08], varint(k)].concat())].concat();
     let ty = field(1, &[vec![0x08, 1], field(2, &dims)].concat());
     let input = [text(1, "x"), field(2, &ty)].concat();

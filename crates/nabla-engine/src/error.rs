@@ -59,7 +59,7 @@ pub enum Error {
         /// Its operator.
         operator: String,
         /// What is wrong.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// A tensor of the file that is wrong.
     #[error("tensor {name:?}: {fault}")]
@@ -67,7 +67,7 @@ pub enum Error {
         /// Name of the tensor.
         name: String,
         /// What is wrong.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The graph as a whole is wrong: a name that nobody defines, a cycle, a missing output.
     #[error("graph is not valid: {problem}: {name:?}")]

@@ -34,7 +34,10 @@ impl ValueType {
         if count > limits.elements_max || row.len() as u64 > limits.rank_max {
             return Err(Fault::Shape {
                 what: "size of a value",
-                expected: format!("at most {} elements and {} dimensions", limits.elements_max, limits.rank_max),
+                expected: format!(
+                    "at most {} elements and {} dimensions",
+                    limits.elements_max, limits.rank_max
+                ),
                 got: shape_text(&ty.shape),
             });
         }
@@ -134,10 +137,14 @@ impl Plan {
         let mut inputs = Vec::new();
         for (index, port) in graph.inputs.iter().enumerate() {
             if graph.inputs[..index].iter().any(|other| other.name == port.name) {
-                return Err(Error::Graph { problem: "two inputs have the same name", name: port.name.clone() });
+                return Err(Error::Graph {
+                    problem: "two inputs have the same name",
+                    name: port.name.clone(),
+                });
             }
             let ty = ValueType::new(port.dtype, port.shape.clone(), limits);
-            inputs.push(ty.map_err(|fault| Error::Constant { name: port.name.clone(), fault })?);
+            inputs
+                .push(ty.map_err(|fault| Error::Constant { name: port.name.clone(), fault: fault.into() })?);
         }
         let weights = weights.iter().map(|weight| ValueType::of(weight)).collect();
         let (steps, values, outputs) = (Vec::new(), Vec::new(), Vec::new());
@@ -170,7 +177,11 @@ impl Plan {
     fn push(&mut self, node: &Node, prepared: Prepared) -> Result<(), Fault> {
         let Prepared { outputs, macs, scratch_bytes, kernel } = prepared;
         if outputs.len() != node.outputs as usize {
-            return Err(Fault::Arity { what: "outputs", expected: "as many as it has", got: node.outputs as usize });
+            return Err(Fault::Arity {
+                what: "outputs",
+                expected: "as many as it has",
+                got: node.outputs as usize,
+            });
         }
         let moved = outputs.iter().map(ValueType::row_elements).fold(macs, u64::saturating_add);
         self.macs = self.macs.saturating_add(moved);
@@ -277,7 +288,8 @@ impl Plan {
                     Ref::Value(index) => values.get(*index as usize).and_then(Option::as_ref),
                 };
                 let taken: Vec<_> = step.inputs.iter().map(take).collect();
-                self.step(isa, step, &taken, batch, limits).map_err(|fault| at(index, step.operator, fault))?
+                self.step(isa, step, &taken, batch, limits)
+                    .map_err(|fault| at(index, step.operator, fault))?
             };
             for (slot, output) in step.outputs.clone().zip(outputs) {
                 values[slot] = Some(output);
@@ -321,5 +333,10 @@ impl Plan {
 }
 
 fn at(index: usize, operator: &str, fault: Fault) -> Error {
-    Error::Node { node: index as u64, name: String::new(), operator: operator.to_owned(), fault }
+    Error::Node {
+        node: index as u64,
+        name: String::new(),
+        operator: operator.to_owned(),
+        fault: fault.into(),
+    }
 }

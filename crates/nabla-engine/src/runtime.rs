@@ -130,7 +130,8 @@ fn match_inputs<'t>(
     let mut batch = None;
     for port in ports {
         let input = inputs.iter().find(|input| input.name == port.name);
-        let tensor = input.map(|input| &input.tensor).ok_or_else(|| mismatch(port, batch, "nothing".to_owned()))?;
+        let tensor =
+            input.map(|input| &input.tensor).ok_or_else(|| mismatch(port, batch, "nothing".to_owned()))?;
         match_input(port, tensor, &mut batch)?;
         ordered.push(tensor);
     }

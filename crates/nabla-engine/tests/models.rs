@@ -1,4 +1,5 @@
 //! The repository's own models run, and agree with what ONNX Runtime answered when they were made.
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use std::fs;
 use std::path::PathBuf;
@@ -84,7 +85,8 @@ fn a_row_alone_gives_the_bits_that_it_gives_in_a_batch() {
         let inputs = tensors(model, "heldout.json", "inputs");
         let together = session.run(&inputs).unwrap();
         for row in 0..32 {
-            let alone = session.run(&[NamedTensor::new(inputs[0].name.clone(), row_of(&inputs[0].tensor, row))]);
+            let alone =
+                session.run(&[NamedTensor::new(inputs[0].name.clone(), row_of(&inputs[0].tensor, row))]);
             for (alone, together) in alone.unwrap().iter().zip(&together) {
                 assert_eq!(alone.tensor, row_of(&together.tensor, row), "{model} row {row}");
             }
@@ -94,7 +96,10 @@ fn a_row_alone_gives_the_bits_that_it_gives_in_a_batch() {
 
 #[test]
 fn all_kernels_give_the_committed_digests() {
-    for (model, digest) in [("digits", "ea4bb4e4c9c7161036080bb3a112899246e3488735a8a9646f06c2e394fa31f3"), ("tumor", "1716d8043c4bc5e55c4eb0675627698ff8946cd81ae0e9e1e947b34c572731d9")] {
+    for (model, digest) in [
+        ("digits", "ea4bb4e4c9c7161036080bb3a112899246e3488735a8a9646f06c2e394fa31f3"),
+        ("tumor", "1716d8043c4bc5e55c4eb0675627698ff8946cd81ae0e9e1e947b34c572731d9"),
+    ] {
         for kernels in [Kernels::Scalar, Kernels::Auto] {
             let outputs = session(model, kernels).run(&tensors(model, "heldout.json", "inputs")).unwrap();
             assert_eq!(hex::encode(outputs_digest(&outputs)), digest, "{model} {kernels:?}");
@@ -109,7 +114,10 @@ fn a_model_comes_back_from_its_parts_bit_for_bit() {
         let (graph, weights) = (model.graph_bytes(), model.weights_bytes());
         let again = Model::from_parts(&graph, &weights, &Limits::default()).unwrap();
         assert_eq!((again.graph_bytes(), again.weights_bytes()), (graph, weights));
-        assert_eq!((again.inputs(), again.outputs(), again.cost()), (model.inputs(), model.outputs(), model.cost()));
+        assert_eq!(
+            (again.inputs(), again.outputs(), again.cost()),
+            (model.inputs(), model.outputs(), model.cost())
+        );
         let inputs = tensors(name, "one.json", "inputs");
         let run = |model| Engine::new(Kernels::Auto).unwrap().prepare(model).unwrap().run(&inputs).unwrap();
         assert_eq!(run(Arc::new(again)), run(model));

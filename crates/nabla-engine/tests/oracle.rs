@@ -2,10 +2,13 @@
 //!
 //! Agreement is within a small tolerance, for ONNX Runtime does not define its last bits; labels,
 //! integers and shapes must be equal.
+#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use std::sync::Arc;
 
-use nabla_engine::{Engine, Kernels, Limits, Model, NoExternalData, Runtime, import_onnx, supported_operators};
+use nabla_engine::{
+    Engine, Kernels, Limits, Model, NoExternalData, Runtime, import_onnx, supported_operators,
+};
 use nabla_types::tensor::{NamedTensor, TensorData, TensorJson};
 use serde::Deserialize;
 
@@ -52,7 +55,8 @@ fn run(case: Case) -> Result<(), String> {
     let bytes = hex::decode(&case.model).unwrap();
     let limits = Limits::default();
     let model = import_onnx(&bytes, &NoExternalData, &limits).map_err(|e| e.to_string())?;
-    let again = Model::from_parts(&model.graph_bytes(), &model.weights_bytes(), &limits).map_err(|e| e.to_string())?;
+    let again = Model::from_parts(&model.graph_bytes(), &model.weights_bytes(), &limits)
+        .map_err(|e| e.to_string())?;
     let inputs = tensors(case.inputs);
     let mut answers = Vec::new();
     for (model, kernels) in [(model, Kernels::Auto), (again, Kernels::Scalar)] {

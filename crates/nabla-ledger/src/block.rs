@@ -155,7 +155,8 @@ impl State {
         let mut draft = self.draft(header.time_ms);
         draft.release_expired().map_err(|_| self.unbalanced(height, draft.sums))?;
         for (index, tx) in block.txs.iter().enumerate() {
-            let refused = |reject| BlockError::Transaction { height, index, tx: tx.id(), source: Box::new(reject) };
+            let refused =
+                |reject| BlockError::Transaction { height, index, tx: tx.id(), source: Box::new(reject) };
             draft.apply(tx, leaves[index].len()).map_err(refused)?;
         }
         let receipts = receipt_leaves(&block.txs);
@@ -203,31 +204,18 @@ impl State {
     /// # Errors
     /// [`BlockError::Conservation`], which is a fault in this program.
     pub fn propose(&self, txs: Vec<Tx>, time_ms: u64) -> Result<Proposal, BlockError> {
+        self.propose_within(txs, time_ms, BLOCK_BYTES_MAX - HEADER_BYTES_MAX)
+    }
+
+    /// [`State::propose`] with `room` bytes for the transactions.
+    fn propose_within(&self, txs: Vec<Tx>, time_ms: u64, room: usize) -> Result<Proposal, BlockError> {
         let (tip, time_ms) = (self.tip(), time_ms.max(self.time_ms()));
         let height = tip.height + 1;
         let mut draft = self.draft(time_ms);
         draft.release_expired().map_err(|_| self.unbalanced(height, draft.sums))?;
-        let (mut accepted, mut rejected, mut leaves, mut room) =
-            (Vec::new(), Vec::new(), Vec::new(), BLOCK_BYTES_MAX - HEADER_BYTES_MAX);
-        let mut txs = txs.into_iter();
-        let mut deferred = Vec::new();
-        for tx in txs.by_ref() {
-            let leaf = cbor::encode(&tx);
-            if leaf.len() > room && leaf.len() <= TX_BYTES_MAX {
-                deferred.push(tx);
-                break;
-            }
-            match draft.apply(&tx, leaf.len()) {
-                Ok(()) => {
-                    room -= leaf.len();
-                    leaves.push(leaf);
-                    accepted.push(tx);
-                }
-                Err(reject) => rejected.push((tx.id(), reject)),
-            }
-        }
-        deferred.extend(txs);
+        let filled = draft.fill(txs, room);
         self.check_conservation(height, draft.sums)?;
+        let Filled { accepted, leaves, rejected, deferred } = filled;
         let receipts = receipt_leaves(&accepted);
         let header = Header {
             network: self.network,
@@ -289,7 +277,40 @@ impl Proposal {
     }
 }
 
+/// What came of the transactions that were to be put into a block.
+#[derive(Default)]
+struct Filled {
+    accepted: Vec<Tx>,
+    /// The encodings of those accepted.
+    leaves: Vec<Vec<u8>>,
+    rejected: Vec<(TxId, Reject)>,
+    deferred: Vec<Tx>,
+}
+
 impl Draft<'_> {
+    /// Apply transactions in their order until `room` bytes are full. From the first that finds no room, all
+    /// are deferred: their order stays.
+    fn fill(&mut self, txs: Vec<Tx>, mut room: usize) -> Filled {
+        let mut filled = Filled::default();
+        for tx in txs {
+            let leaf = cbor::encode(&tx);
+            let fits = leaf.len() <= room || leaf.len() > TX_BYTES_MAX;
+            if !fits || !filled.deferred.is_empty() {
+                filled.deferred.push(tx);
+                continue;
+            }
+            match self.apply(&tx, leaf.len()) {
+                Ok(()) => {
+                    room -= leaf.len();
+                    filled.leaves.push(leaf);
+                    filled.accepted.push(tx);
+                }
+                Err(reject) => filled.rejected.push((tx.id(), reject)),
+            }
+        }
+        filled
+    }
+
     /// Apply one transaction, or leave no trace of it.
     fn apply(&mut self, tx: &Tx, size_bytes: usize) -> Result<(), Reject> {
         let before = (self.sums, self.receipts.len());
@@ -348,4 +369,55 @@ fn check<T: PartialEq + std::fmt::Display>(
         return Ok(());
     }
     Err(BlockError::Header { height, field, expected: expected.to_string(), got: got.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use nabla_pay::{AccountKey, eip712::sign_authorization};
+    use nabla_types::{
+        Address,
+        chain::Allocation,
+        payment::{Authorization, Nonce},
+    };
+
+    use super::*;
+
+    /// What finds no room is handed back in its order, and fits the next block.
+    #[test]
+    fn a_full_block_defers_the_rest() {
+        let (payer, validator) =
+            (AccountKey::from_secret(&[1; 32]).expect("a key"), NodeKey::from_seed(&[2; 32]));
+        let genesis = Genesis {
+            format: Genesis::FORMAT.to_owned(),
+            name: "room".to_owned(),
+            chain_id: 1,
+            validator: validator.id(),
+            faucet: None,
+            allocations: vec![Allocation { account: payer.address(), amount: Opg::whole(1) }],
+            fee_basis_points: 0,
+            inference_stake_min: Opg::ZERO,
+            storage_price_per_kib: Opg::ZERO,
+            reservation_ttl_ms: 1,
+        };
+        let mut state = State::genesis(genesis).expect("sound");
+        let pay = |(number, value)| {
+            let (from, to, nonce) = (payer.address(), Address([3; 20]), Nonce([number; 32]));
+            let authorization =
+                Authorization { from, to, value, valid_after: 0, valid_before: u64::MAX, nonce };
+            Tx::Transfer(sign_authorization(&payer, 1, authorization))
+        };
+        // The third costs more than there is: refused, and takes no room.
+        let amounts = [1, 1, u128::MAX, 1, 1, 1].map(Opg::from_units);
+        let txs: Vec<Tx> = (0..).zip(amounts).map(pay).collect();
+        let size = cbor::encode(&txs[0]).len();
+        let proposal = state.propose_within(txs.clone(), 1000, 3 * size + size / 2).expect("conserves");
+        assert_eq!(proposal.accepted, [txs[0].clone(), txs[1].clone(), txs[3].clone()]);
+        assert_eq!(proposal.deferred, txs[4..]);
+        assert_eq!(proposal.rejected.len(), 1);
+        let deferred = proposal.deferred.clone();
+        let sealed = proposal.seal(&validator);
+        state.execute(&sealed.block).expect("a good block");
+        state.commit(sealed.changes).expect("made on this state");
+        assert_eq!(state.propose(deferred, 1000).expect("conserves").accepted, txs[4..]);
+    }
 }

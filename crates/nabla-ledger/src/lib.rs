@@ -47,6 +47,3 @@ pub use genesis::GenesisError;
 pub use reject::{Field, Reject};
 pub use sequencer::{Sequencer, SubmitError, Ticket, Wait};
 pub use state::{Settled, State, Totals};
-
-#[cfg(test)]
-mod tests;

@@ -29,8 +29,6 @@ pub enum Field {
     Validator,
     /// The account whose transfers are grants.
     Faucet,
-    /// The owner of a repository.
-    Owner,
     /// The owner of all repositories that begin with the same `owner/`.
     PrefixOwner,
     /// The number of acknowledgements, one for each shard.
@@ -65,7 +63,6 @@ impl Field {
             Self::Sequence => "wrong_sequence",
             Self::Validator => "not_the_validator",
             Self::Faucet => "not_the_faucet",
-            Self::Owner => "name_taken",
             Self::PrefixOwner => "prefix_taken",
             Self::AckCount | Self::AckLayout | Self::AckShard => "wrong_acknowledgement",
             Self::StorageFee => "wrong_storage_fee",
@@ -88,7 +85,6 @@ impl fmt::Display for Field {
             Self::Sequence => "sequence",
             Self::Validator => "the network's validator",
             Self::Faucet => "the network's faucet",
-            Self::Owner => "the repository's owner",
             Self::PrefixOwner => "the owner of this name's prefix",
             Self::AckCount => "one acknowledgement for each shard, in all",
             Self::AckLayout => "an acknowledgement of coding",
@@ -253,7 +249,7 @@ impl Reject {
                 "read from the ledger which blobs are stored, and sign again"
             }
             Self::Mismatch { field, .. } => match field {
-                Field::Owner | Field::PrefixOwner => "choose a name under a prefix of your own",
+                Field::PrefixOwner => "choose a name under a prefix of your own",
                 Field::Sequence => "read the present state, and sign the next number",
                 Field::StorageFee => "compute the fee over the newly stored bytes only, and sign again",
                 _ => return None,

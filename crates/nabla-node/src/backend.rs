@@ -14,7 +14,7 @@ use nabla_types::{
     ModelId, NodeId, PaymentId, RepoName,
     api::{ErrorInfo, HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, INFER_BYTES_MAX, NodeInfo},
     cbor,
-    chain::{NodeRecord, Payment, Reassignment, Release, Reservation, Role, Tx},
+    chain::{NodeAnnouncement, NodeRecord, Payment, Reassignment, Release, Reservation, Role, Tx},
     manifest::ModelManifest,
     receipt::RECEIPT_BYTES_MAX,
     signature::{Domain, NodeKey},
@@ -46,7 +46,14 @@ pub(crate) struct NetworkBackend {
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
     manifests: Mutex<HashMap<ModelId, ModelManifest>>,
-    nodes: Mutex<(u64, Vec<(NodeRecord, NodeInfo)>)>,
+    nodes: Mutex<KnownNodes>,
+}
+
+#[derive(Debug, Default)]
+struct KnownNodes {
+    until_ms: u64,
+    announcements: Vec<NodeAnnouncement>,
+    answered: Vec<(NodeRecord, NodeInfo)>,
 }
 
 impl NetworkBackend {
@@ -66,31 +73,37 @@ impl NetworkBackend {
         Ok(manifest)
     }
 
-    /// The inference nodes that answer, with what they say of themselves.
+    /// The inference nodes that answer, with what they say of themselves. Who is registered is asked each
+    /// time; what they said is believed for a moment.
     async fn nodes(&self) -> Result<Vec<(NodeRecord, NodeInfo)>, BackendError> {
+        let records = self.ledger.nodes(Role::Inference).await.map_err(backend_error)?;
+        let announcements: Vec<NodeAnnouncement> = records.iter().map(|record| record.announcement.clone()).collect();
         let now = now_ms();
         {
-            let nodes = self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            if nodes.0 + NODE_INFO_LIFE_MS > now && !nodes.1.is_empty() {
-                return Ok(nodes.1.clone());
+            let known = self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.until_ms > now && known.announcements == announcements {
+                return Ok(known.answered.clone());
             }
         }
-        let records = self.ledger.nodes(Role::Inference).await.map_err(backend_error)?;
         let mut asked = JoinSet::new();
         for record in records {
             let http = self.http.clone();
             asked.spawn(async move {
                 let url = format!("{}/nabla/v1/node", record.announcement.endpoint.trim_end_matches('/'));
                 let info = tokio::time::timeout(NODE_INFO_TIMEOUT, http.get_json::<NodeInfo>(&url)).await;
-                info.ok()
-                    .and_then(Result::ok)
-                    .filter(|info| info.node == record.announcement.node)
-                    .map(|info| (record, info))
+                let info = info.ok().and_then(Result::ok).filter(|info| info.node == record.announcement.node);
+                info.map(|info| (record, info))
             });
         }
-        let nodes: Vec<_> = asked.join_all().await.into_iter().flatten().collect();
-        *self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner) = (now, nodes.clone());
-        Ok(nodes)
+        let answered: Vec<_> = asked.join_all().await.into_iter().flatten().collect();
+        let known = KnownNodes { until_ms: now + NODE_INFO_LIFE_MS, announcements, answered: answered.clone() };
+        *self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(answered)
+    }
+
+    /// What nodes said of themselves is asked anew next time: one of them did not answer.
+    fn doubt_nodes(&self) {
+        self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner).until_ms = 0;
     }
 
     async fn submit(&self, tx: Tx) -> Result<(), BackendError> {
@@ -159,7 +172,7 @@ impl Backend for NetworkBackend {
             .request(Method::POST, &url)
             .header(HEADER_PAYMENT_ID, payment.to_string())
             .body(request);
-        let response = nabla_client::send(&url, sent).await.map_err(run_error)?;
+        let response = nabla_client::send(&url, sent).await.map_err(run_error).inspect_err(|_| self.doubt_nodes())?;
         let receipt = header(&response, HEADER_RECEIPT, RECEIPT_BYTES_MAX * 2)?;
         let receipt =
             BASE64_STANDARD_NO_PAD.decode(receipt).map_err(|error| bad_receipt(&error.to_string()))?;

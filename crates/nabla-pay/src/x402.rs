@@ -25,6 +25,8 @@ use crate::{
 pub const X402_VERSION: u32 = 2;
 /// The payment scheme that is spoken.
 pub const SCHEME: &str = "exact";
+/// Longest time that a payer signs for, in seconds: a day.
+pub const TIMEOUT_SECONDS_MAX: u64 = 24 * 3600;
 
 /// The terms and the payment do not fit each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +48,12 @@ pub enum TermsError {
         asked: Opg,
         /// The payer's limit.
         limit: Opg,
+    },
+    /// The payment would be good for too long.
+    #[error("payment terms: good for {asked} s, at most {TIMEOUT_SECONDS_MAX} s are allowed")]
+    TooLong {
+        /// Seconds asked for.
+        asked: u64,
     },
     /// The payment is not good for long enough, or not yet.
     #[error("payment window: expected good from {now} for {seconds} s, got {valid_after} to {valid_before}")]
@@ -143,6 +151,9 @@ pub fn pay(
     if terms.amount > answer.limit {
         return Err(TermsError::TooDear { asked: terms.amount, limit: answer.limit });
     }
+    if terms.max_timeout_seconds > TIMEOUT_SECONDS_MAX {
+        return Err(TermsError::TooLong { asked: terms.max_timeout_seconds });
+    }
     let authorization = Authorization {
         from: key.address(),
         to: terms.pay_to,
@@ -169,9 +180,8 @@ pub fn check(offer: &Offer, payment: &PaymentPayload, now: u64) -> Result<Signed
     let Authorization { to, value, valid_after, valid_before, .. } = signed.authorization;
     term("payee", &Address::ESCROW, &to)?;
     term("amount", &offer.amount, &value)?;
-    let seconds = offer.timeout_seconds;
-    if valid_after >= now || valid_before <= now.saturating_add(seconds.min(MARGIN_SECONDS)) {
-        let seconds = seconds.min(MARGIN_SECONDS);
+    let seconds = offer.timeout_seconds.min(MARGIN_SECONDS);
+    if valid_after >= now || valid_before <= now.saturating_add(seconds) {
         return Err(TermsError::Window { now, seconds, valid_after, valid_before });
     }
     eip712::verify_authorization(offer.chain_id, &signed)?;

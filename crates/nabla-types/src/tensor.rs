@@ -40,7 +40,7 @@ pub const RANK_MAX: usize = 8;
 /// Most elements of a tensor: 2^28 (1 GiB of f32).
 pub const ELEMENTS_MAX: u64 = 1 << 28;
 /// Longest canonical encoding that is decoded, in bytes: [`ELEMENTS_MAX`] elements of 8 bytes, and a head.
-pub const TENSOR_BYTES_MAX: usize = (ELEMENTS_MAX as usize) * 8 + 256;
+pub const TENSOR_BYTES_MAX: usize = (1 << 28) * 8 + 256;
 
 /// Domain of [`Tensor::digest`]; hashed in front of the canonical bytes.
 pub const TENSOR_DOMAIN: &[u8] = b"nabla/tensor/1\0";

@@ -1,15 +1,17 @@
 //! `nabla verify`: every check that the files at hand allow, and a replay if it is asked for.
 
 use std::{
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
+    str::FromStr,
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
 use nabla_engine::{Engine, Kernels, Limits, Model, Runtime};
 use nabla_node::replay::{Replay, replay};
-use nabla_types::{Address, manifest::{BlobRef, ModelManifest}, receipt::{Receipt, Salt}};
+use nabla_types::{Address, NetworkId, manifest::{BlobRef, ModelManifest}, receipt::{Receipt, Salt}};
 use nabla_verify::{CheckName, Context as Known, Outcome, Report, verify_receipt};
 
 use super::Context;
@@ -27,6 +29,7 @@ pub(crate) struct Files {
     pub(crate) response: Option<PathBuf>,
     pub(crate) salt: Option<Salt>,
     pub(crate) payer: Option<Address>,
+    pub(crate) network: Option<NetworkId>,
     pub(crate) proof: Option<PathBuf>,
 }
 
@@ -37,6 +40,7 @@ pub(crate) struct Contents {
     pub(crate) response: Option<Vec<u8>>,
     pub(crate) salt: Option<Salt>,
     pub(crate) payer: Option<Address>,
+    pub(crate) network: Option<NetworkId>,
     pub(crate) proof: Option<Vec<u8>>,
 }
 
@@ -66,7 +70,11 @@ impl Files {
         };
         let salt = match self.salt {
             Some(salt) => Some(salt),
-            None => read_salt(&folder.join(file::SALT))?,
+            None => read_text(&folder.join(file::SALT))?,
+        };
+        let network = match self.network {
+            Some(network) => Some(network),
+            None => read_text(&folder.join(file::NETWORK))?,
         };
         Ok(Contents {
             receipt: fs::read(&self.receipt).map_err(|error| Failure::bad_file(&self.receipt, error))?,
@@ -74,12 +82,13 @@ impl Files {
             response: named_or_beside(self.response, file::RESPONSE)?,
             salt,
             payer: self.payer,
+            network,
             proof: named_or_beside(self.proof, file::PROOF)?,
         })
     }
 }
 
-fn read_salt(path: &Path) -> Result<Option<Salt>> {
+fn read_text<T: FromStr<Err: Display>>(path: &Path) -> Result<Option<T>> {
     let Ok(text) = fs::read_to_string(path) else { return Ok(None) };
     text.trim().parse().map(Some).map_err(|error| Failure::bad_file(path, error).into())
 }
@@ -88,6 +97,7 @@ impl Contents {
     /// All checks that need no network.
     pub(crate) fn check(&self) -> Report {
         let known = Known {
+            network: self.network,
             request: self.request.as_deref(),
             response: self.response.as_deref(),
             salt: self.salt,

@@ -21,7 +21,7 @@ use minicbor::{Decoder, Encoder};
 use nabla_types::tensor::{Dtype, Tensor, TensorData, element_count};
 
 use super::{Attribute, Attributes, Graph, Node, Ref};
-use crate::{Dim, Error, Limits, Port, ops};
+use crate::{Dim, Error, Fault, Limits, Port, ops};
 
 const MAGIC: &str = "nabla/graph";
 const VERSION: u64 = 1;
@@ -100,7 +100,9 @@ fn write_attribute(e: &mut Sink, value: &Attribute) -> Result<(), Never> {
             }
             e
         }
-        Attribute::Floats(v) => e.u8(4)?.bytes(&v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?,
+        Attribute::Floats(v) => {
+            e.u8(4)?.bytes(&v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>())?
+        }
         Attribute::Texts(v) => {
             e.u8(5)?.array(v.len() as u64)?;
             for text in v {
@@ -123,7 +125,8 @@ fn ref_code(source: Ref) -> u64 {
 
 /// Read a graph; the caller checks that it was in canonical form.
 pub(crate) fn decode_graph(bytes: &[u8], limits: &Limits) -> Result<(Graph, Vec<WeightHead>), Error> {
-    let mut reader = Reader { d: Decoder::new(bytes), items_left: limits.tensors_max.saturating_mul(4), limits };
+    let mut reader =
+        Reader { d: Decoder::new(bytes), items_left: limits.tensors_max.saturating_mul(4), limits };
     reader.fixed(6)?;
     let magic = reader.text()?;
     let version = reader.uint()?;
@@ -137,7 +140,11 @@ pub(crate) fn decode_graph(bytes: &[u8], limits: &Limits) -> Result<(Graph, Vec<
     let nodes = reader.list(Reader::node)?;
     Limits::check("nodes of the graph", nodes.len() as u64, limits.nodes_max)?;
     if reader.d.position() != bytes.len() {
-        return Err(bad("bytes follow the graph", &bytes.len().to_string(), &reader.d.position().to_string()));
+        return Err(bad(
+            "bytes follow the graph",
+            &bytes.len().to_string(),
+            &reader.d.position().to_string(),
+        ));
     }
     Ok((Graph { inputs, outputs, nodes }, weights))
 }
@@ -305,7 +312,8 @@ pub(crate) fn decode_weights(heads: &[WeightHead], bytes: &[u8]) -> Result<Vec<A
     let mut end = 0_u64;
     let mut weights = Vec::new();
     for (index, head) in heads.iter().enumerate() {
-        let constant = |fault| Error::Constant { name: format!("weight {index}"), fault };
+        let constant =
+            |fault: Fault| Error::Constant { name: format!("weight {index}"), fault: fault.into() };
         let count = element_count(&head.shape).map_err(|e| constant(e.into()))?;
         let start = end.next_multiple_of(ALIGNMENT);
         if head.offset != start {

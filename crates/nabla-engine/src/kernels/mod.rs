@@ -51,7 +51,9 @@ impl Isa {
         match (kernels, x86::Avx2::detect()) {
             (Kernels::Auto | Kernels::Avx2, Some(token)) => Ok(Self::Avx2(token)),
             (Kernels::Auto | Kernels::Scalar, _) => Ok(Self::Scalar),
-            (Kernels::Avx2, None) => Err(Error::Kernels { kernels: "avx2", needed: "x86-64 with AVX2 and FMA" }),
+            (Kernels::Avx2, None) => {
+                Err(Error::Kernels { kernels: "avx2", needed: "x86-64 with AVX2 and FMA" })
+            }
         }
     }
 

@@ -66,7 +66,9 @@ impl Folder {
         let text = |error: std::io::Error| error.to_string();
         let mut file = File::open(self.resolve(location)?).map_err(text)?;
         let size = file.metadata().map_err(text)?.len();
-        let left = size.checked_sub(offset).ok_or_else(|| format!("offset {offset} lies behind its {size} bytes"))?;
+        let left = size
+            .checked_sub(offset)
+            .ok_or_else(|| format!("offset {offset} lies behind its {size} bytes"))?;
         let length = length.unwrap_or(left);
         if length > left {
             return Err(format!("expected {length} bytes from offset {offset}, it has {left}"));

@@ -27,6 +27,8 @@ pub(crate) mod upload;
 mod wire;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use external::ExternalData;
@@ -70,7 +72,11 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(model: &'a ModelProto<'a>, external: &'a dyn ExternalData, limits: &'a Limits) -> Result<Self, Error> {
+    fn new(
+        model: &'a ModelProto<'a>,
+        external: &'a dyn ExternalData,
+        limits: &'a Limits,
+    ) -> Result<Self, Error> {
         let file = &model.graph;
         let opsets = opsets(model)?;
         let mut initializers = HashMap::new();
@@ -112,7 +118,7 @@ impl<'a> Importer<'a> {
             if self.producers.contains_key(input.name) || self.known.contains_key(input.name) {
                 return Err(graph_error("an input has the name of another value", input.name));
             }
-            let fault = |fault| Error::Constant { name: input.name.to_owned(), fault };
+            let fault = |fault: Fault| Error::Constant { name: input.name.to_owned(), fault: fault.into() };
             let ty = input.ty.as_ref().ok_or_else(|| fault(no_shape()))?;
             let dtype = proto::dtype_or_error(ty.elem_type, input.name)?;
             let dims = ty.dims.as_ref().ok_or_else(|| fault(no_shape()))?;
@@ -173,11 +179,11 @@ impl<'a> Importer<'a> {
         let node = &self.file.nodes[index];
         let first_output = node.outputs.first().copied().unwrap_or_default();
         let label = if node.name.is_empty() { first_output } else { node.name };
-        let at = |fault| Error::Node {
+        let at = |fault: Fault| Error::Node {
             node: index as u64,
             name: label.to_owned(),
             operator: node.op_type.to_owned(),
-            fault,
+            fault: fault.into(),
         };
         let domain = canonical_domain(node.domain);
         let operator = ops::find(node.op_type).filter(|operator| operator.domain == domain);
@@ -188,7 +194,8 @@ impl<'a> Importer<'a> {
             domain: node.domain.to_owned(),
         })?;
         let opset = self.opsets.get(domain).copied();
-        let opset = opset.ok_or_else(|| graph_error("no opset_import for the domain of a node", node.op_type))?;
+        let opset =
+            opset.ok_or_else(|| graph_error("no opset_import for the domain of a node", node.op_type))?;
         let mut upload = Upload::new(operator, opset, node.outputs.len(), self.limits);
         for input in &node.inputs {
             let argument = if input.is_empty() { Argument::Absent } else { self.resolve(input)? };
@@ -211,9 +218,9 @@ impl<'a> Importer<'a> {
     fn place(&mut self, upload: Upload<'_>, file: &NodeProto<'a>) -> Result<(), Fault> {
         let canonical = upload.finish()?;
         let operands = canonical.inputs.iter().map(Argument::typed).collect::<Vec<_>>();
-        let operands = operands.iter().map(|typed| {
-            typed.as_ref().map(|(ty, constant)| Operand { ty, constant: constant.as_deref() })
-        });
+        let operands = operands
+            .iter()
+            .map(|typed| typed.as_ref().map(|(ty, constant)| Operand { ty, constant: constant.as_deref() }));
         let scope = Scope {
             attributes: canonical.attributes.reader(),
             operands: operands.collect(),
@@ -233,7 +240,12 @@ impl<'a> Importer<'a> {
             self.known.insert(name, Argument::Value { source, ty });
         }
         let outputs = small(file.outputs.len());
-        self.graph.nodes.push(Node { operator: canonical.operator, inputs, outputs, attributes: canonical.attributes });
+        self.graph.nodes.push(Node {
+            operator: canonical.operator,
+            inputs,
+            outputs,
+            attributes: canonical.attributes,
+        });
         Ok(())
     }
 
@@ -279,7 +291,8 @@ impl<'a> Importer<'a> {
         }
         for output in &self.file.outputs {
             let argument = self.resolve(output.name)?;
-            let constant = |fault| Error::Constant { name: output.name.to_owned(), fault };
+            let constant =
+                |fault: Fault| Error::Constant { name: output.name.to_owned(), fault: fault.into() };
             let source = self.reference(&argument).map_err(constant)?;
             self.graph.outputs.push((output.name.to_owned(), source));
         }
@@ -302,7 +315,11 @@ fn opsets<'a>(model: &ModelProto<'a>) -> Result<HashMap<&'a str, i64>, Error> {
             && !range.contains(version)
         {
             let hint = "export with an opset from 7 to 25 (ai.onnx.ml: 1 to 5)";
-            return Err(Error::Unsupported { what: "operator set", got: format!("{domain:?} {version}"), hint });
+            return Err(Error::Unsupported {
+                what: "operator set",
+                got: format!("{domain:?} {version}"),
+                hint,
+            });
         }
         if opsets.insert(domain, *version).is_some() {
             return Err(graph_error("an operator set is imported twice", domain));

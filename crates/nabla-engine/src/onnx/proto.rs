@@ -170,7 +170,11 @@ impl Reader<'_> {
             }
             None => {
                 let max = self.limits.tensors_max.saturating_mul(4);
-                Err(Error::Limit { what: "nodes, names, tensors and attributes of the file", got: max + 1, max })
+                Err(Error::Limit {
+                    what: "nodes, names, tensors and attributes of the file",
+                    got: max + 1,
+                    max,
+                })
             }
         }
     }
@@ -406,8 +410,12 @@ impl<'a> AttributeParts<'a> {
             3 => self.text == Some(""),
             _ => false,
         };
-        if let Some((other, _)) = given.iter().find(|(other, given)| *given && *other != kind && !is_zero(*other)) {
-            return Err(fields.error(format!("attribute {name:?} of type {kind} also has a value of type {other}")));
+        if let Some((other, _)) =
+            given.iter().find(|(other, given)| *given && *other != kind && !is_zero(*other))
+        {
+            return Err(
+                fields.error(format!("attribute {name:?} of type {kind} also has a value of type {other}"))
+            );
         }
         let value = match kind {
             1 => AttributeValue::Float(self.float.unwrap_or_default()),
@@ -417,7 +425,11 @@ impl<'a> AttributeParts<'a> {
             6 => AttributeValue::Floats(self.floats),
             7 => AttributeValue::Ints(self.ints),
             8 => AttributeValue::Texts(self.texts),
-            got => return Err(fields.error(format!("attribute {name:?} has type {got}, expected 1 to 4 or 6 to 8"))),
+            got => {
+                return Err(
+                    fields.error(format!("attribute {name:?} has type {got}, expected 1 to 4 or 6 to 8"))
+                );
+            }
         };
         Ok(AttributeProto { name, value })
     }
@@ -427,7 +439,10 @@ impl TensorProto<'_> {
     /// Copy the elements out, after shape and lengths were found to agree and to fit into `bytes_max`.
     pub(super) fn read(&self, external: &dyn ExternalData, bytes_max: u64) -> Result<Tensor, Error> {
         let dtype = dtype_or_error(self.data_type, self.name)?;
-        let fail = |fault| Error::Constant { name: self.name.chars().take(80).collect(), fault };
+        let fail = |fault: Fault| Error::Constant {
+            name: self.name.chars().take(80).collect(),
+            fault: fault.into(),
+        };
         let shape = self.shape().map_err(fail)?;
         let count = element_count(&shape).map_err(|error| fail(error.into()))?;
         let bytes = count.saturating_mul(dtype.size_bytes().unwrap_or(1) as u64);
@@ -467,7 +482,8 @@ impl TensorProto<'_> {
             self.location == 1,
         ];
         let count = given.iter().filter(|given| **given).count();
-        if count > 1 || !(0..=1).contains(&self.location) || (self.location == 0 && !self.external.is_empty()) {
+        if count > 1 || !(0..=1).contains(&self.location) || (self.location == 0 && !self.external.is_empty())
+        {
             let problem = "its value is given in more than one place".to_owned();
             return Err(Fault::Table { what: "constant", problem });
         }
@@ -492,10 +508,13 @@ impl TensorProto<'_> {
             }
             Dtype::String => {
                 let text = |bytes: &&[u8]| String::from_utf8(bytes.to_vec()).ok();
-                TensorData::String(self.texts.iter().map(text).collect::<Option<_>>().ok_or_else(out_of_range)?)
+                TensorData::String(
+                    self.texts.iter().map(text).collect::<Option<_>>().ok_or_else(out_of_range)?,
+                )
             }
         };
-        let held = self.floats.len() + self.doubles.len() + self.narrow.len() + self.wide.len() + self.texts.len();
+        let held =
+            self.floats.len() + self.doubles.len() + self.narrow.len() + self.wide.len() + self.texts.len();
         if data.len() == held {
             return Ok(data);
         }
@@ -508,7 +527,9 @@ impl TensorProto<'_> {
         let location = find("location").unwrap_or_default();
         let fail = |problem: String| Error::External { location: location.to_owned(), problem };
         let number = |key: &str| match find(key) {
-            Some(text) => text.parse::<u64>().map(Some).map_err(|_| fail(format!("{key} {text:?} is no number"))),
+            Some(text) => {
+                text.parse::<u64>().map(Some).map_err(|_| fail(format!("{key} {text:?} is no number")))
+            }
             None => Ok(None),
         };
         let offset = number("offset")?.unwrap_or(0);

@@ -79,7 +79,7 @@ impl<'a> Upload<'a> {
             AttributeValue::Tensor(v) => {
                 let tensor = v.read(&NoExternalData, self.limits.weight_bytes_max);
                 let tensor = tensor.map_err(|error| match error {
-                    Error::Constant { fault, .. } => fault,
+                    Error::Constant { fault, .. } => *fault,
                     other => fault(attribute.name, "a tensor inside the file", &other.to_string()),
                 })?;
                 self.tensors.push((attribute.name.to_owned(), tensor.into()));
@@ -96,7 +96,9 @@ impl<'a> Upload<'a> {
         }
         match self.tensors.first() {
             Some((name, _)) => Err(fault(name, "no such attribute", "a tensor")),
-            None => Ok(Canonical { operator: self.operator, inputs: self.inputs, attributes: self.attributes }),
+            None => {
+                Ok(Canonical { operator: self.operator, inputs: self.inputs, attributes: self.attributes })
+            }
         }
     }
 
@@ -130,11 +132,19 @@ impl<'a> Upload<'a> {
 
     pub(crate) fn ty(&self, input: usize) -> Result<ValueType, Fault> {
         let typed = self.required(input)?.typed();
-        typed.map(|(ty, _)| ty).ok_or(Fault::Arity { what: "inputs", expected: "more", got: self.inputs.len() })
+        typed.map(|(ty, _)| ty).ok_or(Fault::Arity {
+            what: "inputs",
+            expected: "more",
+            got: self.inputs.len(),
+        })
     }
 
     /// Take a constant input out; `None` if it is not given.
-    pub(crate) fn take_constant(&mut self, input: usize, what: &'static str) -> Result<Option<Arc<Tensor>>, Fault> {
+    pub(crate) fn take_constant(
+        &mut self,
+        input: usize,
+        what: &'static str,
+    ) -> Result<Option<Arc<Tensor>>, Fault> {
         let Some(slot) = self.inputs.get_mut(input) else {
             return Ok(None);
         };
@@ -146,7 +156,11 @@ impl<'a> Upload<'a> {
     }
 
     /// Take a constant input of INT64 out.
-    pub(crate) fn take_constant_ints(&mut self, input: usize, what: &'static str) -> Result<Option<Vec<i64>>, Fault> {
+    pub(crate) fn take_constant_ints(
+        &mut self,
+        input: usize,
+        what: &'static str,
+    ) -> Result<Option<Vec<i64>>, Fault> {
         let Some(tensor) = self.take_constant(input, what)? else {
             return Ok(None);
         };
@@ -319,7 +333,8 @@ impl<'a> Upload<'a> {
     /// An axis counted from the end if it is negative, as an index below `rank`.
     #[expect(clippy::unused_self, reason = "reads as the others do")]
     pub(crate) fn axis(&self, name: &str, axis: i64, rank: usize) -> Result<usize, Fault> {
-        let from_start = if axis < 0 { axis.checked_add(i64::try_from(rank).unwrap_or(0)) } else { Some(axis) };
+        let from_start =
+            if axis < 0 { axis.checked_add(i64::try_from(rank).unwrap_or(0)) } else { Some(axis) };
         let index = from_start.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank);
         index.ok_or_else(|| fault(name, &format!("an axis from -{rank} to {rank} - 1"), &axis.to_string()))
     }
@@ -336,7 +351,13 @@ impl<'a> Upload<'a> {
         let two_d = kernel.len() == 2 && x.rank() == 4;
         let image = match (two_d, x.shape.get(2..)) {
             (true, Some([Dim::Fixed(rows), Dim::Fixed(columns)])) => [*rows, *columns],
-            _ => return Err(fault("kernel_shape", "2 sizes, over an input of 4 dimensions", &format!("{kernel:?}"))),
+            _ => {
+                return Err(fault(
+                    "kernel_shape",
+                    "2 sizes, over an input of 4 dimensions",
+                    &format!("{kernel:?}"),
+                ));
+            }
         };
         let pair = |given: Option<Vec<i64>>| given.filter(|given| !given.is_empty()).unwrap_or(vec![1, 1]);
         let strides = pair(self.take_ints("strides")?);

@@ -117,12 +117,20 @@ fn join(isa: Isa, rule: Rule, a: &TensorData, b: &Tensor, pair: &Pair<'_>) -> Re
         (TensorData::F64(a), TensorData::F64(b)) => TensorData::F64(apply(isa, rule, a, b, pair)?),
         (TensorData::I64(a), TensorData::I64(b)) => TensorData::I64(apply(isa, rule, a, b, pair)?),
         (TensorData::I32(a), TensorData::I32(b)) => TensorData::I32(apply(isa, rule, a, b, pair)?),
-        (_, other) => return Err(Fault::Dtype { input: 1, expected: "the type of input 0", got: other.dtype() }),
+        (_, other) => {
+            return Err(Fault::Dtype { input: 1, expected: "the type of input 0", got: other.dtype() });
+        }
     })
 }
 
 /// `rule` of two broadcast slices.
-pub(crate) fn apply<T: Number>(isa: Isa, rule: Rule, a: &[T], b: &[T], pair: &Pair<'_>) -> Result<Vec<T>, Fault> {
+pub(crate) fn apply<T: Number>(
+    isa: Isa,
+    rule: Rule,
+    a: &[T],
+    b: &[T],
+    pair: &Pair<'_>,
+) -> Result<Vec<T>, Fault> {
     if rule == Rule::Div && b.iter().any(|divisor| divisor.is_integer_zero()) {
         let hint = "make sure that no divisor is zero";
         return Err(Fault::Unsupported { what: "dividing an integer by zero".to_owned(), hint });
@@ -269,7 +277,12 @@ impl<T: Copy, G: Fn(T, T) -> T> Body for Zip<'_, T, G> {
 }
 
 /// Count one up over the outer runs; false after the last.
-fn advance(runs: &[(usize, usize, usize)], counters: &mut [usize], at_a: &mut usize, at_b: &mut usize) -> bool {
+fn advance(
+    runs: &[(usize, usize, usize)],
+    counters: &mut [usize],
+    at_a: &mut usize,
+    at_b: &mut usize,
+) -> bool {
     for (counter, (size, step_a, step_b)) in counters.iter_mut().zip(runs).rev() {
         *counter += 1;
         *at_a += step_a;
@@ -288,6 +301,10 @@ fn advance(runs: &[(usize, usize, usize)], counters: &mut [usize], at_a: &mut us
 pub(crate) fn fits_into(what: &'static str, from: &ValueType, to: &ValueType) -> Result<(), Fault> {
     match broadcast(&from.shape, &to.shape) {
         Ok(shape) if shape == to.shape => Ok(()),
-        _ => Err(misfit(what, format!("a shape that repeats to {}", crate::model::shape_text(&to.shape)), from)),
+        _ => Err(misfit(
+            what,
+            format!("a shape that repeats to {}", crate::model::shape_text(&to.shape)),
+            from,
+        )),
     }
 }

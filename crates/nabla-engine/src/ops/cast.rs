@@ -66,8 +66,6 @@ macro_rules! to {
     clippy::cast_sign_loss,
     clippy::cast_possible_wrap,
     clippy::cast_lossless,
-    clippy::unnecessary_cast,
-    clippy::float_cmp,
     reason = "these conversions are the operator"
 )]
 pub(crate) fn cast(data: &TensorData, to: Dtype) -> TensorData {

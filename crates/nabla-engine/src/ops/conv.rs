@@ -18,7 +18,8 @@ pub(crate) fn import(upload: &mut Upload<'_>) -> Result<(), Fault> {
     if weight.rank() != 4 {
         return Err(misfit("weight of Conv", "4 dimensions (only 2-d convolution is supported)", &weight));
     }
-    let kernel = weight.fixed(2)?.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect::<Vec<_>>();
+    let kernel =
+        weight.fixed(2)?.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect::<Vec<_>>();
     if let Some(given) = upload.take_ints("kernel_shape")?.filter(|given| *given != kernel) {
         return Err(misfit("weight of Conv", format!("kernel_shape {given:?}"), &weight));
     }
@@ -35,12 +36,11 @@ pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     }
     let (image, filter) = (sizes(&x.fixed(1)?), sizes(&weight.fixed(0)?));
     let groups = scope.attributes.index("group", 1 << 28)?;
-    let fits = groups > 0
-        && filter[0] % groups == 0
-        && image[0] % groups == 0
-        && image[0] / groups == filter[1];
+    let fits =
+        groups > 0 && filter[0] % groups == 0 && image[0] % groups == 0 && image[0] / groups == filter[1];
     if !fits {
-        let expected = format!("{} channels in {groups} groups of the filter's {}", filter[1] * groups, filter[1]);
+        let expected =
+            format!("{} channels in {groups} groups of the filter's {}", filter[1] * groups, filter[1]);
         return Err(misfit("input of Conv", expected, x));
     }
     let window = Window::read(scope, [filter[2], filter[3]], false)?;

@@ -148,7 +148,12 @@ struct ProductShapes {
     n: u64,
 }
 
-fn product_shapes(scope: &Scope<'_>, a: &ValueType, b: &ValueType, dtype: Dtype) -> Result<ProductShapes, Fault> {
+fn product_shapes(
+    scope: &Scope<'_>,
+    a: &ValueType,
+    b: &ValueType,
+    dtype: Dtype,
+) -> Result<ProductShapes, Fault> {
     if a.rank() == 0 || b.rank() == 0 {
         return Err(misfit("a matrix product", "at least 1 dimension", if a.rank() == 0 { a } else { b }));
     }
@@ -190,7 +195,7 @@ impl Kernel for MatMulKernel {
     fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
         let (a, b) = (call.f32(0)?, call.f32(1)?);
         if let Some(panels) = &self.packed {
-            let rows = if panels.n == 0 { 0 } else { call.elements(0) / panels.n };
+            let rows = call.elements(0).checked_div(panels.n).unwrap_or(0);
             return Ok(vec![TensorData::F32(product(call.isa, rows, a, panels))]);
         }
         let walk = Matrices::new(&sizes(call.input(0)?.shape()), &sizes(call.input(1)?.shape()));
@@ -224,13 +229,15 @@ impl Matrices {
     /// Where each pair of matrices starts.
     fn offsets(&self) -> Vec<(usize, usize)> {
         let rank = self.outer_a.len().max(self.outer_b.len());
-        let at = |shape: &[usize], index: usize| (index + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+        let at =
+            |shape: &[usize], index: usize| (index + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
         let mut pairs = vec![(0, 0)];
         for index in 0..rank {
             let (a, b) = (at(&self.outer_a, index), at(&self.outer_b, index));
             let count = if a == 1 { b } else { a };
             let next = |(x, y): (usize, usize)| {
-                (0..count).map(move |i| (x * a + if a == 1 { 0 } else { i }, y * b + if b == 1 { 0 } else { i }))
+                (0..count)
+                    .map(move |i| (x * a + if a == 1 { 0 } else { i }, y * b + if b == 1 { 0 } else { i }))
             };
             pairs = pairs.into_iter().flat_map(next).collect();
         }

@@ -34,6 +34,8 @@ mod shape;
 mod unary;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 /// Domain of the general operators.
@@ -54,7 +56,10 @@ pub(crate) struct Operator {
 #[derive(Debug)]
 enum Kind {
     /// A node of the canonical graph.
-    Node { import: fn(&mut Upload<'_>) -> Result<(), Fault>, prepare: fn(&Scope<'_>) -> Result<Prepared, Fault> },
+    Node {
+        import: fn(&mut Upload<'_>) -> Result<(), Fault>,
+        prepare: fn(&Scope<'_>) -> Result<Prepared, Fault>,
+    },
     /// Only in uploads: becomes a node of another operator.
     Rewrite(fn(&mut Upload<'_>) -> Result<(), Fault>),
     /// Only in uploads: the output is another name for a constant or an input.
@@ -286,7 +291,11 @@ impl<'a> Scope<'a> {
             return Err(Fault::Arity { what: "inputs at least", expected: word(least), got: given });
         }
         if self.operands.len() > most {
-            return Err(Fault::Arity { what: "inputs at most", expected: word(most), got: self.operands.len() });
+            return Err(Fault::Arity {
+                what: "inputs at most",
+                expected: word(most),
+                got: self.operands.len(),
+            });
         }
         if self.outputs != outputs {
             return Err(Fault::Arity { what: "outputs", expected: word(outputs), got: self.outputs });
@@ -325,7 +334,12 @@ impl<'a> Scope<'a> {
     }
 
     /// A constant f32 input with this many elements.
-    pub(crate) fn constant_f32(&self, input: usize, what: &'static str, count: usize) -> Result<&'a [f32], Fault> {
+    pub(crate) fn constant_f32(
+        &self,
+        input: usize,
+        what: &'static str,
+        count: usize,
+    ) -> Result<&'a [f32], Fault> {
         let ty = self.f32(input)?;
         let values = self.constant(input, what)?.as_f32().unwrap_or_default();
         if values.len() == count {

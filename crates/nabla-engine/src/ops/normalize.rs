@@ -3,9 +3,9 @@
 use nabla_types::tensor::TensorData;
 
 use super::{Call, Kernel, Prepared, Scope, misfit, sizes};
+use crate::Fault;
 use crate::kernels::{Body, Fma, math};
 use crate::onnx::upload::Upload;
-use crate::Fault;
 
 pub(crate) fn import_batch(upload: &mut Upload<'_>) -> Result<(), Fault> {
     upload.default_float("epsilon", 1e-5)?;
@@ -30,8 +30,10 @@ pub(crate) fn batch(scope: &Scope<'_>) -> Result<Prepared, Fault> {
         tables.push(scope.constant_f32(input, what, channels)?);
     }
     let epsilon = scope.attributes.float("epsilon")?;
-    let factors = tables[0].iter().zip(tables[3]).map(|(scale, variance)| scale / math::sqrt(variance + epsilon));
-    let kernel = BatchKernel { factors: factors.collect(), bias: tables[1].to_vec(), mean: tables[2].to_vec() };
+    let factors =
+        tables[0].iter().zip(tables[3]).map(|(scale, variance)| scale / math::sqrt(variance + epsilon));
+    let kernel =
+        BatchKernel { factors: factors.collect(), bias: tables[1].to_vec(), mean: tables[2].to_vec() };
     Ok(Prepared::one(x.clone(), kernel).macs(x.row_elements()))
 }
 

@@ -137,7 +137,11 @@ impl Kernel for Pool {
         let mut output = Vec::with_capacity(call.elements(0));
         for plane in call.f32(0)?.chunks_exact((image[2] * image[3]).max(1)) {
             for position in 0..out[2] * out[3] {
-                output.push(self.summarise(plane, [image[2], image[3]], [position / out[3], position % out[3]]));
+                output.push(self.summarise(
+                    plane,
+                    [image[2], image[3]],
+                    [position / out[3], position % out[3]],
+                ));
             }
         }
         Ok(vec![TensorData::F32(output)])
@@ -189,7 +193,9 @@ pub(crate) fn global_average(scope: &Scope<'_>) -> Result<Prepared, Fault> {
         let x = call.f32(0)?;
         let area = x.len() / call.elements(0).max(1);
         let planes = x.chunks_exact(area.max(1));
-        Ok(vec![TensorData::F32(planes.map(|plane| plane.iter().fold(0.0, |s, v| s + v) / as_f32(area)).collect())])
+        Ok(vec![TensorData::F32(
+            planes.map(|plane| plane.iter().fold(0.0, |s, v| s + v) / as_f32(area)).collect(),
+        )])
     });
     Ok(Prepared::one(output, kernel).macs(x.row_elements()))
 }

@@ -39,7 +39,12 @@ pub(crate) fn dequantize(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     prepare(scope, x, Dtype::F32, false)
 }
 
-fn prepare(scope: &Scope<'_>, x: &crate::plan::ValueType, dtype: Dtype, to_integers: bool) -> Result<Prepared, Fault> {
+fn prepare(
+    scope: &Scope<'_>,
+    x: &crate::plan::ValueType,
+    dtype: Dtype,
+    to_integers: bool,
+) -> Result<Prepared, Fault> {
     scope.arity(2, 3, 1)?;
     let scale = scope.f32(1)?;
     scope.constant(1, "scale")?;
@@ -84,9 +89,12 @@ impl Kernel for Quantize {
         };
         let of = |index: usize| if scales.len() == 1 { 0 } else { index / self.inner % scales.len() };
         let output = match (self.to, x.data()) {
-            (Dtype::I8, TensorData::F32(v)) => {
-                TensorData::I8(levels(v, |i| (scales[of(i)], zeros[of(i)]), i32::from(i8::MIN), |q| i8::try_from(q).ok()))
-            }
+            (Dtype::I8, TensorData::F32(v)) => TensorData::I8(levels(
+                v,
+                |i| (scales[of(i)], zeros[of(i)]),
+                i32::from(i8::MIN),
+                |q| i8::try_from(q).ok(),
+            )),
             (Dtype::U8, TensorData::F32(v)) => {
                 TensorData::U8(levels(v, |i| (scales[of(i)], zeros[of(i)]), 0, |q| u8::try_from(q).ok()))
             }

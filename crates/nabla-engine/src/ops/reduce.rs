@@ -97,7 +97,8 @@ impl Kernel for Reduce {
             }
         }
         if self.mean {
-            let count: usize = shape.iter().zip(&self.reduced).filter(|(_, r)| **r).map(|(size, _)| *size).product();
+            let count: usize =
+                shape.iter().zip(&self.reduced).filter(|(_, r)| **r).map(|(size, _)| *size).product();
             sums.iter_mut().for_each(|sum| *sum /= as_f32(count));
         }
         Ok(vec![TensorData::F32(sums)])

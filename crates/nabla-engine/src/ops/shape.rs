@@ -24,6 +24,11 @@ macro_rules! each {
 }
 pub(crate) use each;
 
+/// A copy of an element: cheap for numbers, a new text for texts.
+pub(crate) fn copy<T: Clone>(element: &T) -> T {
+    element.clone()
+}
+
 /// The single input, under another name.
 pub(crate) fn alias_identity(upload: &mut Upload<'_>) -> Result<Argument, Fault> {
     upload.required(0)
@@ -32,7 +37,11 @@ pub(crate) fn alias_identity(upload: &mut Upload<'_>) -> Result<Argument, Fault>
 /// Inference only: the input as it is.
 pub(crate) fn alias_dropout(upload: &mut Upload<'_>) -> Result<Argument, Fault> {
     if upload.outputs > 1 {
-        return Err(Fault::Arity { what: "outputs", expected: "1 (the mask is for training)", got: upload.outputs });
+        return Err(Fault::Arity {
+            what: "outputs",
+            expected: "1 (the mask is for training)",
+            got: upload.outputs,
+        });
     }
     for name in ["ratio", "seed", "is_test"] {
         upload.ignore(name);
@@ -79,7 +88,8 @@ pub(crate) fn rewrite_flatten(upload: &mut Upload<'_>) -> Result<(), Fault> {
     if ty.batched() && axis != 1 {
         return Err(Fault::MixesBatch { what: "flattening the batch into another dimension" });
     }
-    let product = |sizes: Vec<u64>| Dim::Fixed(sizes.iter().fold(1_u64, |count, size| count.saturating_mul(*size)));
+    let product =
+        |sizes: Vec<u64>| Dim::Fixed(sizes.iter().fold(1_u64, |count, size| count.saturating_mul(*size)));
     let outer = if ty.batched() { Dim::Batch } else { product(ty.concrete(1)[..axis].to_vec()) };
     set_shape(upload, &[outer, product(ty.concrete(1)[axis..].to_vec())])
 }
@@ -134,14 +144,17 @@ fn take_axes(upload: &mut Upload<'_>, rank: usize) -> Result<Option<Vec<usize>>,
 /// `0` copies a size, `-1` is whatever is left; the batch may be named by either.
 pub(crate) fn import_reshape(upload: &mut Upload<'_>) -> Result<(), Fault> {
     let ty = upload.ty(0)?;
-    let wanted = upload.take_constant_ints(1, "shape")?.ok_or(Fault::NotConstant { input: 1, what: "shape" })?;
+    let wanted =
+        upload.take_constant_ints(1, "shape")?.ok_or(Fault::NotConstant { input: 1, what: "shape" })?;
     let zero_is_size = upload.take_int("allowzero")?.unwrap_or(0) != 0;
     let mut shape: Vec<Option<Dim>> = Vec::new();
     for (index, size) in wanted.iter().enumerate() {
         shape.push(match u64::try_from(*size) {
             Ok(0) if !zero_is_size => {
                 let copied = ty.shape.get(index).copied();
-                Some(copied.ok_or_else(|| fault("shape", "0 only where the input has a size", &format!("{wanted:?}")))?)
+                Some(copied.ok_or_else(|| {
+                    fault("shape", "0 only where the input has a size", &format!("{wanted:?}"))
+                })?)
             }
             Ok(size) => Some(Dim::Fixed(size)),
             Err(_) if *size == -1 => None,
@@ -171,7 +184,9 @@ pub(crate) fn import_reshape(upload: &mut Upload<'_>) -> Result<(), Fault> {
 fn set_shape(upload: &mut Upload<'_>, shape: &[Dim]) -> Result<(), Fault> {
     let size = |dim: &Dim| match dim {
         Dim::Batch => Ok(-1),
-        Dim::Fixed(size) => i64::try_from(*size).map_err(|_| fault("shape", "sizes below 2^63", &size.to_string())),
+        Dim::Fixed(size) => {
+            i64::try_from(*size).map_err(|_| fault("shape", "sizes below 2^63", &size.to_string()))
+        }
     };
     let shape = shape.iter().map(size).collect::<Result<Vec<i64>, Fault>>()?;
     upload.rename("Reshape");
@@ -190,7 +205,11 @@ pub(crate) fn reshape(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     };
     let output = scope.value(x.dtype, wanted.iter().map(dim).collect::<Result<_, _>>()?)?;
     if output.row_elements() != x.row_elements() || output.batched() != x.batched() {
-        return Err(misfit("input of Reshape", format!("as many elements as {wanted:?}, batch first or nowhere"), x));
+        return Err(misfit(
+            "input of Reshape",
+            format!("as many elements as {wanted:?}, batch first or nowhere"),
+            x,
+        ));
     }
     Ok(Prepared::one(output, FnKernel(|call: &Call<'_>| Ok(vec![call.input(0)?.data().clone()]))))
 }
@@ -231,9 +250,10 @@ impl Kernel for Transpose {
         for index in (1..shape.len()).rev() {
             strides[index - 1] = strides[index] * shape[index];
         }
-        let walk: Vec<(usize, usize)> = self.order.iter().map(|axis| (shape[*axis], strides[*axis])).collect();
+        let walk: Vec<(usize, usize)> =
+            self.order.iter().map(|axis| (shape[*axis], strides[*axis])).collect();
         let places = places(&walk, x.data().len());
-        Ok(vec![each!(x.data(), v => places.iter().map(|place| v[*place].clone()).collect())])
+        Ok(vec![each!(x.data(), v => places.iter().map(|place| copy(&v[*place])).collect())])
     }
 }
 
@@ -298,22 +318,44 @@ impl Kernel for Concat {
         let first = inputs.first().map(|tensor| tensor.dtype());
         let datas: Vec<&TensorData> = inputs.iter().map(|tensor| tensor.data()).collect();
         Ok(vec![match first.unwrap_or(Dtype::F32) {
-            Dtype::F32 => TensorData::F32(join(&datas, outer, |d| if let TensorData::F32(v) = d { v } else { &[] })),
-            Dtype::F64 => TensorData::F64(join(&datas, outer, |d| if let TensorData::F64(v) = d { v } else { &[] })),
-            Dtype::I64 => TensorData::I64(join(&datas, outer, |d| if let TensorData::I64(v) = d { v } else { &[] })),
-            Dtype::I32 => TensorData::I32(join(&datas, outer, |d| if let TensorData::I32(v) = d { v } else { &[] })),
-            Dtype::I8 => TensorData::I8(join(&datas, outer, |d| if let TensorData::I8(v) = d { v } else { &[] })),
-            Dtype::U8 => TensorData::U8(join(&datas, outer, |d| if let TensorData::U8(v) = d { v } else { &[] })),
-            Dtype::Bool => TensorData::Bool(join(&datas, outer, |d| if let TensorData::Bool(v) = d { v } else { &[] })),
+            Dtype::F32 => {
+                TensorData::F32(join(&datas, outer, |d| if let TensorData::F32(v) = d { v } else { &[] }))
+            }
+            Dtype::F64 => {
+                TensorData::F64(join(&datas, outer, |d| if let TensorData::F64(v) = d { v } else { &[] }))
+            }
+            Dtype::I64 => {
+                TensorData::I64(join(&datas, outer, |d| if let TensorData::I64(v) = d { v } else { &[] }))
+            }
+            Dtype::I32 => {
+                TensorData::I32(join(&datas, outer, |d| if let TensorData::I32(v) = d { v } else { &[] }))
+            }
+            Dtype::I8 => {
+                TensorData::I8(join(&datas, outer, |d| if let TensorData::I8(v) = d { v } else { &[] }))
+            }
+            Dtype::U8 => {
+                TensorData::U8(join(&datas, outer, |d| if let TensorData::U8(v) = d { v } else { &[] }))
+            }
+            Dtype::Bool => {
+                TensorData::Bool(join(&datas, outer, |d| if let TensorData::Bool(v) = d { v } else { &[] }))
+            }
             Dtype::String => {
-                TensorData::String(join(&datas, outer, |d| if let TensorData::String(v) = d { v } else { &[] }))
+                TensorData::String(join(
+                    &datas,
+                    outer,
+                    |d| if let TensorData::String(v) = d { v } else { &[] },
+                ))
             }
         }])
     }
 }
 
 /// `outer` rounds of one piece from each input.
-fn join<'a, T: Clone + 'a>(inputs: &[&'a TensorData], outer: usize, of: impl Fn(&'a TensorData) -> &'a [T]) -> Vec<T> {
+fn join<'a, T: Clone + 'a>(
+    inputs: &[&'a TensorData],
+    outer: usize,
+    of: impl Fn(&'a TensorData) -> &'a [T],
+) -> Vec<T> {
     let slices: Vec<&[T]> = inputs.iter().map(|data| of(data)).collect();
     let mut joined = Vec::with_capacity(slices.iter().map(|slice| slice.len()).sum());
     for round in 0..outer {

@@ -73,7 +73,6 @@ impl Draft<'_> {
             expect(Field::PrefixOwner, *expected, owner)?;
         }
         let repo = self.tables.repos.get(name).cloned().unwrap_or(Repo { owner, revisions: Vec::new() });
-        expect(Field::Owner, repo.owner, owner)?;
         expect(Field::Sequence, repo.revisions.len() as u64 + 1, registration.sequence)?;
         Ok(repo)
     }

@@ -21,26 +21,26 @@ use nabla_types::{
 };
 
 /// The first block's time, Unix milliseconds.
-pub const START_MS: u64 = 1_750_000_000_000;
+pub(crate) const START_MS: u64 = 1_750_000_000_000;
 
 /// The network's keys and constants.
-pub struct World {
-    pub genesis: Genesis,
-    pub validator: NodeKey,
+pub(crate) struct World {
+    pub(crate) genesis: Genesis,
+    pub(crate) validator: NodeKey,
     /// Two of them.
-    pub inference: [NodeKey; 2],
+    pub(crate) inference: [NodeKey; 2],
     /// Three of them.
-    pub storage: [NodeKey; 3],
-    pub verifier: NodeKey,
-    pub gateway: NodeKey,
+    pub(crate) storage: [NodeKey; 3],
+    pub(crate) verifier: NodeKey,
+    pub(crate) gateway: NodeKey,
     /// Gives granted OPG.
-    pub faucet: AccountKey,
+    pub(crate) faucet: AccountKey,
     /// Publishes models.
-    pub alice: AccountKey,
+    pub(crate) alice: AccountKey,
     /// Pays for calls.
-    pub bob: AccountKey,
+    pub(crate) bob: AccountKey,
     /// Where all nodes' earnings go, and their stake comes from.
-    pub operator: AccountKey,
+    pub(crate) operator: AccountKey,
 }
 
 fn node(seed: u8) -> NodeKey {
@@ -52,7 +52,7 @@ fn account(seed: u8) -> AccountKey {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (faucet, alice, bob, operator) = (account(1), account(2), account(3), account(4));
         let fund = |key: &AccountKey, opg| Allocation { account: key.address(), amount: Opg::whole(opg) };
         let genesis = Genesis {
@@ -61,7 +61,12 @@ impl World {
             chain_id: 31_337,
             validator: node(10).id(),
             faucet: Some(faucet.address()),
-            allocations: vec![fund(&faucet, 1_000_000), fund(&alice, 100), fund(&bob, 100), fund(&operator, 5_000)],
+            allocations: vec![
+                fund(&faucet, 1_000_000),
+                fund(&alice, 100),
+                fund(&bob, 100),
+                fund(&operator, 5_000),
+            ],
             fee_basis_points: 100,
             inference_stake_min: Opg::whole(100),
             storage_price_per_kib: Opg::from_units(1_000_003),
@@ -81,40 +86,47 @@ impl World {
         }
     }
 
-    pub fn network(&self) -> NetworkId {
+    pub(crate) fn network(&self) -> NetworkId {
         self.genesis.network()
     }
 
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         State::genesis(self.genesis.clone()).expect("the genesis is sound")
     }
 
     /// A signed payment, good around [`START_MS`] for a day; `nonce` makes it one of its own.
-    pub fn pay(&self, from: &AccountKey, to: Address, value: Opg, nonce: u64) -> SignedAuthorization {
+    pub(crate) fn pay(&self, from: &AccountKey, to: Address, value: Opg, nonce: u64) -> SignedAuthorization {
         self.sign(from, Self::authorization(from, to, value, nonce))
     }
 
-    pub fn authorization(from: &AccountKey, to: Address, value: Opg, nonce: u64) -> Authorization {
+    pub(crate) fn authorization(from: &AccountKey, to: Address, value: Opg, nonce: u64) -> Authorization {
         let now = START_MS / 1000;
         let (valid_after, valid_before) = (now - 60, now + 24 * 3600);
-        Authorization { from: from.address(), to, value, valid_after, valid_before, nonce: Self::nonce(nonce) }
+        Authorization {
+            from: from.address(),
+            to,
+            value,
+            valid_after,
+            valid_before,
+            nonce: Self::nonce(nonce),
+        }
     }
 
-    pub fn sign(&self, from: &AccountKey, authorization: Authorization) -> SignedAuthorization {
+    pub(crate) fn sign(&self, from: &AccountKey, authorization: Authorization) -> SignedAuthorization {
         sign_authorization(from, self.genesis.chain_id, authorization)
     }
 
-    pub fn nonce(number: u64) -> Nonce {
+    pub(crate) fn nonce(number: u64) -> Nonce {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&number.to_be_bytes());
         Nonce(bytes)
     }
 
-    pub fn transfer(&self, from: &AccountKey, to: Address, value: Opg, nonce: u64) -> Tx {
+    pub(crate) fn transfer(&self, from: &AccountKey, to: Address, value: Opg, nonce: u64) -> Tx {
         Tx::Transfer(self.pay(from, to, value, nonce))
     }
 
-    pub fn announcement(&self, key: &NodeKey, roles: &[Role]) -> NodeAnnouncement {
+    pub(crate) fn announcement(&self, key: &NodeKey, roles: &[Role]) -> NodeAnnouncement {
         NodeAnnouncement {
             node: key.id(),
             sequence: 1,
@@ -127,11 +139,11 @@ impl World {
     }
 
     /// Signed by `key`, without a stake.
-    pub fn register(&self, key: &NodeKey, announcement: NodeAnnouncement) -> Tx {
+    pub(crate) fn register(&self, key: &NodeKey, announcement: NodeAnnouncement) -> Tx {
         self.register_with(key, announcement, None)
     }
 
-    pub fn register_with(
+    pub(crate) fn register_with(
         &self,
         key: &NodeKey,
         announcement: NodeAnnouncement,
@@ -141,14 +153,14 @@ impl World {
         Tx::RegisterNode(announcement, stake, signature)
     }
 
-    pub fn stake(&self, node: NodeId, sequence: u64, value: Opg) -> SignedAuthorization {
+    pub(crate) fn stake(&self, node: NodeId, sequence: u64, value: Opg) -> SignedAuthorization {
         let valid_before = START_MS / 1000 + 24 * 3600;
         let stake = Stake { network: self.network(), node, sequence, value, valid_before };
         sign_stake(&self.operator, self.genesis.chain_id, &stake)
     }
 
     /// Every node of the network, each in its role.
-    pub fn register_all(&self) -> Vec<Tx> {
+    pub(crate) fn register_all(&self) -> Vec<Tx> {
         let plain = |key: &NodeKey, role| self.register(key, self.announcement(key, &[role]));
         let staked = |key: &NodeKey| {
             let stake = self.stake(key.id(), 1, Opg::whole(100));
@@ -161,22 +173,23 @@ impl World {
         txs
     }
 
-    pub fn model() -> ModelId {
+    pub(crate) fn model() -> ModelId {
         ModelId(BlobId::of(b"manifest").0)
     }
 
-    pub fn revision() -> BlobId {
+    pub(crate) fn revision() -> BlobId {
         BlobId::of(b"revision")
     }
 
-    pub fn name() -> RepoName {
+    pub(crate) fn name() -> RepoName {
         "alice/digits".parse().expect("a valid name")
     }
 
     /// `bytes` as a blob of `size_bytes`, 2 of 3, each shard acknowledged.
-    pub fn blob(&self, bytes: &[u8], size_bytes: u64) -> BlobRegistration {
+    pub(crate) fn blob(&self, bytes: &[u8], size_bytes: u64) -> BlobRegistration {
         let shard = |index: u8| ShardId(BlobId::of(&[bytes, &[index]].concat()).0);
-        let layout = Layout { blob: BlobId::of(bytes), size_bytes, k: 2, shards: (0..3).map(shard).collect() };
+        let layout =
+            Layout { blob: BlobId::of(bytes), size_bytes, k: 2, shards: (0..3).map(shard).collect() };
         let id = layout.id();
         let ack = |(index, key): (u16, &NodeKey)| HolderAck::sign(key, self.network(), id, index);
         let acks = (0..).zip(&self.storage).map(ack).collect();
@@ -184,11 +197,11 @@ impl World {
     }
 
     /// The two blobs that every model has.
-    pub fn blobs(&self) -> Vec<BlobRegistration> {
+    pub(crate) fn blobs(&self) -> Vec<BlobRegistration> {
         vec![self.blob(b"manifest", 3_000), self.blob(b"revision", 1)]
     }
 
-    pub fn registration(&self, blobs: &[BlobRegistration]) -> ModelRegistration {
+    pub(crate) fn registration(&self, blobs: &[BlobRegistration]) -> ModelRegistration {
         let layouts = blobs.iter().map(|blob| &blob.layout);
         ModelRegistration {
             name: Self::name(),
@@ -202,21 +215,26 @@ impl World {
         }
     }
 
-    pub fn publish(&self, registration: ModelRegistration, blobs: Vec<BlobRegistration>) -> Tx {
+    pub(crate) fn publish(&self, registration: ModelRegistration, blobs: Vec<BlobRegistration>) -> Tx {
         self.publish_as(&self.alice, registration, blobs)
     }
 
-    pub fn publish_as(&self, owner: &AccountKey, registration: ModelRegistration, blobs: Vec<BlobRegistration>) -> Tx {
+    pub(crate) fn publish_as(
+        &self,
+        owner: &AccountKey,
+        registration: ModelRegistration,
+        blobs: Vec<BlobRegistration>,
+    ) -> Tx {
         let signature = sign_registration(owner, self.genesis.chain_id, self.network(), &registration);
         Tx::RegisterModel(registration, blobs, signature)
     }
 
-    pub fn publish_digits(&self) -> Tx {
+    pub(crate) fn publish_digits(&self) -> Tx {
         let blobs = self.blobs();
         self.publish(self.registration(&blobs), blobs)
     }
 
-    pub fn reservation(&self, payment: SignedAuthorization) -> Reservation {
+    pub(crate) fn reservation(&self, payment: SignedAuthorization) -> Reservation {
         Reservation {
             payment,
             model: Self::model(),
@@ -227,34 +245,34 @@ impl World {
         }
     }
 
-    pub fn reserve(&self, reservation: Reservation) -> Tx {
+    pub(crate) fn reserve(&self, reservation: Reservation) -> Tx {
         let signature = self.gateway.sign(Domain::RESERVE, self.network(), &cbor::encode(&reservation));
         Tx::Reserve(reservation, signature)
     }
 
     /// Bob's payment of `value` for a call of alice/digits by the first inference node.
-    pub fn reserve_for_bob(&self, value: Opg, nonce: u64) -> Tx {
+    pub(crate) fn reserve_for_bob(&self, value: Opg, nonce: u64) -> Tx {
         self.reserve(self.reservation(self.pay(&self.bob, Address::ESCROW, value, nonce)))
     }
 
-    pub fn payment_id(from: &AccountKey, nonce: u64) -> PaymentId {
+    pub(crate) fn payment_id(from: &AccountKey, nonce: u64) -> PaymentId {
         Self::authorization(from, Address::ESCROW, Opg::ZERO, nonce).payment_id()
     }
 
-    pub fn reassign(&self, payment: PaymentId, from: NodeId, to: NodeId) -> Tx {
+    pub(crate) fn reassign(&self, payment: PaymentId, from: NodeId, to: NodeId) -> Tx {
         let reassignment = Reassignment { payment, from, to };
         let signature = self.gateway.sign(Domain::RESERVE, self.network(), &cbor::encode(&reassignment));
         Tx::Reassign(reassignment, signature)
     }
 
-    pub fn release(&self, payment: PaymentId) -> Tx {
+    pub(crate) fn release(&self, payment: PaymentId) -> Tx {
         let release = Release { payment, node: self.gateway.id() };
         let signature = self.gateway.sign(Domain::RELEASE, self.network(), &cbor::encode(&release));
         Tx::Release(release, signature)
     }
 
     /// The receipt of the first inference node for a call of 1.5 gigamacs: 1000 + 300 + 2 * 10 units.
-    pub fn receipt(&self, payment: PaymentId) -> Receipt {
+    pub(crate) fn receipt(&self, payment: PaymentId) -> Receipt {
         let salt = Salt([5; 32]);
         Receipt {
             network: self.network(),
@@ -286,40 +304,39 @@ impl World {
     }
 
     /// Signed by whichever inference node the receipt names.
-    pub fn settle(&self, receipt: Receipt) -> Tx {
+    pub(crate) fn settle(&self, receipt: Receipt) -> Tx {
         let key = self.inference.iter().find(|key| key.id() == receipt.provider).expect("one of ours");
         Tx::Settle(SignedReceipt::sign(key, receipt).to_bytes())
     }
 
-    pub fn receipt_id(tx: &Tx) -> ReceiptId {
+    pub(crate) fn receipt_id(tx: &Tx) -> ReceiptId {
         let Tx::Settle(cose) = tx else { panic!("not a settlement") };
         SignedReceipt::from_bytes(cose).expect("our own bytes").id()
     }
 
-    pub fn verdict(&self, receipt: ReceiptId, outcome: Outcome) -> Tx {
+    pub(crate) fn verdict(&self, receipt: ReceiptId, outcome: Outcome) -> Tx {
         let verdict = Verdict { receipt, verifier: self.verifier.id(), outcome };
         let signature = self.verifier.sign(Domain::VERDICT, self.network(), &cbor::encode(&verdict));
         Tx::Verdict(verdict, signature)
     }
 }
 
-
 /// A world and its ledger, block after block.
-pub struct Chain {
-    pub world: World,
-    pub state: State,
-    pub time_ms: u64,
+pub(crate) struct Chain {
+    pub(crate) world: World,
+    pub(crate) state: State,
+    pub(crate) time_ms: u64,
 }
 
 impl Chain {
     /// Before the first block.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::new();
         Self { state: world.state(), world, time_ms: START_MS }
     }
 
     /// All nodes registered, alice/digits published.
-    pub fn ready() -> Self {
+    pub(crate) fn ready() -> Self {
         let mut chain = Self::new();
         chain.push(chain.world.register_all());
         chain.push(vec![chain.world.publish_digits()]);
@@ -328,7 +345,7 @@ impl Chain {
 
     /// A block of exactly these transactions, checked, applied and recounted.
     #[track_caller]
-    pub fn push(&mut self, txs: Vec<Tx>) -> Block {
+    pub(crate) fn push(&mut self, txs: Vec<Tx>) -> Block {
         let block = self.block(txs);
         self.state.apply(&block).expect("a proposed block is good");
         assert!(self.state.recount().is_some(), "money was made or lost");
@@ -337,7 +354,7 @@ impl Chain {
 
     /// A block of exactly these transactions, not applied.
     #[track_caller]
-    pub fn block(&self, txs: Vec<Tx>) -> Block {
+    pub(crate) fn block(&self, txs: Vec<Tx>) -> Block {
         let count = txs.len();
         let proposal = self.state.propose(txs, self.time_ms).expect("conserves");
         assert_eq!(proposal.rejected, [], "none is refused");
@@ -347,7 +364,7 @@ impl Chain {
 
     /// Why a transaction is refused now.
     #[track_caller]
-    pub fn code(&self, tx: &Tx) -> &'static str {
+    pub(crate) fn code(&self, tx: &Tx) -> &'static str {
         match self.state.check_tx(tx, self.time_ms) {
             Ok(()) => "accepted",
             Err(reject) => reject.code(),

@@ -125,8 +125,15 @@ impl SingleValidator {
             stopped: Mutex::new(None),
         });
         let (key, clock) = (setup.key, setup.clock);
-        let mut worker =
-            Worker { shared: shared.clone(), journal, messages, key, clock, deferred: Batch::default(), ended: None };
+        let mut worker = Worker {
+            shared: shared.clone(),
+            journal,
+            messages,
+            key,
+            clock,
+            deferred: Batch::default(),
+            ended: None,
+        };
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || worker.run());
         let thread = Mutex::new(Some(thread.expect("the operating system gives a thread")));
         Ok(Self { queue, shared, thread })
@@ -397,6 +404,12 @@ fn describe(error: &WorkerError) -> String {
     }
     text
 }
+
+/// The ledger tests' small network, with its keys.
+#[cfg(test)]
+#[path = "../../../nabla-ledger/tests/ledger/world.rs"]
+#[expect(dead_code, reason = "the ledger's own tests use the rest")]
+pub(super) mod world;
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use nabla_types::tensor::TensorData;
 
-use super::super::shape::each;
+use super::super::shape::{copy, each};
 use super::super::{Call, FnKernel, Prepared, Scope, misfit, sizes};
 use crate::onnx::upload::Upload;
 use crate::{Dim, Fault};
@@ -22,9 +22,15 @@ pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let indices = scope.constant(1, "indices")?;
     let (length, chosen) = (usize::try_from(*length).unwrap_or(0), indices.as_i64().unwrap_or_default());
     let places: Vec<usize> = chosen.iter().filter_map(|i| usize::try_from(*i).ok()).collect();
-    if places.is_empty() || places.len() != indices.data().len() || places.iter().any(|place| *place >= length) {
+    if places.is_empty()
+        || places.len() != indices.data().len()
+        || places.iter().any(|place| *place >= length)
+    {
         let expected = format!("INT64 indices below {length}");
-        return Err(Fault::Table { what: "indices", problem: format!("expected {expected}, got others or none") });
+        return Err(Fault::Table {
+            what: "indices",
+            problem: format!("expected {expected}, got others or none"),
+        });
     }
     // One row gives [1, n], as ONNX Runtime has it.
     let mut shape = if x.rank() == 1 { vec![Dim::Fixed(1), Dim::Fixed(0)] } else { x.shape.clone() };
@@ -35,7 +41,7 @@ pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
         let x = call.input(0)?;
         let length = sizes(x.shape()).last().copied().unwrap_or(1).max(1);
         Ok(vec![each!(x.data(), v => {
-            v.chunks_exact(length).flat_map(|row| places.iter().map(|place| row[*place].clone())).collect()
+            v.chunks_exact(length).flat_map(|row| places.iter().map(|place| copy(&row[*place]))).collect()
         })])
     });
     Ok(Prepared::one(output, kernel))

@@ -98,13 +98,21 @@ impl Kernel for Encoder {
         let places: Vec<Option<usize>> = match call.input(0)?.data() {
             TensorData::I64(v) => v.iter().map(|key| self.table.get(&Key::Int(*key)).copied()).collect(),
             TensorData::F32(v) => v.iter().map(|key| self.table.get(&Key::float(*key)).copied()).collect(),
-            TensorData::String(v) => v.iter().map(|key| self.table.get(&Key::Text(key.clone())).copied()).collect(),
-            other => return Err(Fault::Dtype { input: 0, expected: "INT64, FP32 or BYTES", got: other.dtype() }),
+            TensorData::String(v) => {
+                v.iter().map(|key| self.table.get(&Key::Text(key.clone())).copied()).collect()
+            }
+            other => {
+                return Err(Fault::Dtype { input: 0, expected: "INT64, FP32 or BYTES", got: other.dtype() });
+            }
         };
         let places = places.into_iter();
         Ok(vec![match &self.values {
-            Values::Ints(v, default) => TensorData::I64(places.map(|at| at.map_or(*default, |at| v[at])).collect()),
-            Values::Floats(v, default) => TensorData::F32(places.map(|at| at.map_or(*default, |at| v[at])).collect()),
+            Values::Ints(v, default) => {
+                TensorData::I64(places.map(|at| at.map_or(*default, |at| v[at])).collect())
+            }
+            Values::Floats(v, default) => {
+                TensorData::F32(places.map(|at| at.map_or(*default, |at| v[at])).collect())
+            }
             Values::Texts(v, default) => {
                 TensorData::String(places.map(|at| at.map_or(default, |at| &v[at]).clone()).collect())
             }

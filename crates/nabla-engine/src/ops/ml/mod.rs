@@ -173,18 +173,22 @@ fn softmax_zero(scores: &mut [f32]) {
 
 /// The approximation of the inverse normal distribution that ONNX Runtime uses, with our logarithm.
 pub(crate) fn probit(p: f32) -> f32 {
-    const SQRT_2: f32 = 1.414_213_5;
+    use std::f32::consts::{PI, SQRT_2};
     let x = 2.0 * p - 1.0;
     let sign = if x < 0.0 { -1.0 } else { 1.0 };
     let log = math::ln((1.0 - x) * (1.0 + x));
-    let v = 2.0 / (3.14159_f32 * 0.147) + 0.5 * log;
+    let v = 2.0 / (PI * 0.147) + 0.5 * log;
     let v2 = 1.0 / 0.147_f32 * log;
     let v3 = -v + math::sqrt(v * v - v2);
     SQRT_2 * (sign * math::sqrt(v3))
 }
 
 /// Labels and scores of a classifier.
-pub(crate) fn classifier_outputs(scope: &Scope<'_>, rows: Dim, labels: &Labels) -> Result<Vec<ValueType>, Fault> {
+pub(crate) fn classifier_outputs(
+    scope: &Scope<'_>,
+    rows: Dim,
+    labels: &Labels,
+) -> Result<Vec<ValueType>, Fault> {
     let scores = scope.value(Dtype::F32, vec![rows, Dim::Fixed(labels.len() as u64)])?;
     Ok(vec![scope.value(labels.dtype(), vec![rows])?, scores])
 }

@@ -36,7 +36,8 @@ pub(crate) fn scaler(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let output = scope.value(Dtype::F32, x.shape.clone())?;
     let kernel = FnKernel(move |call: &Call<'_>| {
         let table = tables[0].iter().zip(&tables[1]).cycle();
-        let scaled = as_f32(call)?.iter().zip(table).map(|(x, (offset, scale))| (x - offset) * scale).collect();
+        let scaled =
+            as_f32(call)?.iter().zip(table).map(|(x, (offset, scale))| (x - offset) * scale).collect();
         Ok(vec![TensorData::F32(scaled)])
     });
     Ok(Prepared::one(output, kernel).macs(x.row_elements()).scratch_bytes(x.row_elements().saturating_mul(4)))

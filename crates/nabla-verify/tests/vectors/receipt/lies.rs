@@ -22,7 +22,9 @@ pub(super) fn all(digits: &Call, table: &Call, block: &[Vec<u8>; 3]) -> Vec<Inva
     headers(digits, &mut list);
     claims(digits, &mut list);
     signatures(digits, &mut list);
-    contexts(digits, &mut list);
+    contexts(&mut list);
+    requests(digits, &mut list);
+    responses(digits, &mut list);
     contents(digits, &mut list);
     proofs(block, &mut list);
     others(table, block, &mut list);
@@ -196,9 +198,7 @@ fn malleated(good: &Envelope) -> Envelope {
 }
 
 /// A good receipt, read by someone who has something else in hand.
-fn contexts(digits: &Call, list: &mut List) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("JSON is text");
-    let (request, response) = (text(&digits.request), text(&digits.response));
+fn contexts(list: &mut List) {
     let mut add = |name: &str, why: &str, context: Given, fails: &[&str]| {
         push(list, name, why, "digits", None, context, fails);
     };
@@ -236,9 +236,15 @@ fn contexts(digits: &Call, list: &mut List) {
     let all = ["request", "inputs", "response", "outputs", "payer"];
     let salt = Salt(seed("another salt"));
     add("another-salt", "opens nothing", Given { salt: Some(salt), ..none() }, &all);
+}
+
+/// A good receipt, and another request than the one that was sent.
+fn requests(digits: &Call, list: &mut List) {
+    let request = String::from_utf8(digits.request.clone()).expect("JSON is text");
     let mut asked = |name: &str, why: &str, from: &str, to: &str, fails: &[&str]| {
         assert!(request.contains(from), "{from}");
-        add(name, why, Given { request: Some(request.replace(from, to)), ..none() }, fails);
+        let context = Given { request: Some(request.replace(from, to)), ..Given::default() };
+        push(list, name, why, "digits", None, context, fails);
     };
     asked(
         "request-space",
@@ -277,9 +283,15 @@ fn contexts(digits: &Call, list: &mut List) {
     asked("request-bare-nan", "NaN without quotes is no JSON", "0.1,", "NaN,", &["request", "inputs"]);
     asked("request-lone-surrogate", "no text", "image", "\\ud800", &["request", "inputs"]);
     asked("request-too-large-number", "1e39 is no FP32", "0.1,", "1e39,", &["request", "inputs"]);
+}
+
+/// A good receipt, and another response than the one that was given.
+fn responses(digits: &Call, list: &mut List) {
+    let response = String::from_utf8(digits.response.clone()).expect("JSON is text");
     let mut answered = |name: &str, why: &str, from: &str, to: &str, fails: &[&str]| {
         assert!(response.contains(from), "{from}");
-        add(name, why, Given { response: Some(response.replace(from, to)), ..none() }, fails);
+        let context = Given { response: Some(response.replace(from, to)), ..Given::default() };
+        push(list, name, why, "digits", None, context, fails);
     };
     answered("response-space", "the same answer and a line break", "]}]}", "]}]}\n", &["response"]);
     answered("response-output", "one number of the answer", "0.625", "0.75", &["response", "outputs"]);
@@ -368,7 +380,12 @@ fn others(table: &Call, block: &[Vec<u8>; 3], list: &mut List) {
         push(list, name, why, "table", None, context, &["response", "outputs"]);
     };
     answered("response-bare-nan", "the tensor would be the same, but it is no JSON", "\"NaN\"", "NaN");
-    answered("response-overflow", "the tensor would be the same, but no number is 1e999", "\"Infinity\"", "1e999");
+    answered(
+        "response-overflow",
+        "the tensor would be the same, but no number is 1e999",
+        "\"Infinity\"",
+        "1e999",
+    );
     let call = table.with(|claims| claims.model = ModelId([9; 32]));
     let fails = ["model", "inputs", "outputs"];
     let why = "names another model than the request insists on";

@@ -91,7 +91,11 @@ impl Columns {
         match lengths.iter().find(|(_, got, expected)| got != expected) {
             Some((name, got, expected)) => Err(fault(name, &format!("{expected} entries"), &got.to_string())),
             None if self.missing.is_empty() || self.missing.len() == expected => Ok(()),
-            None => Err(fault("nodes_missing_value_tracks_true", "one entry per node", &self.missing.len().to_string())),
+            None => Err(fault(
+                "nodes_missing_value_tracks_true",
+                "one entry per node",
+                &self.missing.len().to_string(),
+            )),
         }
     }
 }
@@ -123,7 +127,9 @@ impl Builder {
         let mut weights: HashMap<usize, Vec<usize>> = HashMap::new();
         for (weight, id) in columns.leaf_trees.iter().zip(&columns.leaf_nodes).enumerate() {
             let node = place.get(&(*id.0, *id.1));
-            let node = node.ok_or_else(|| wrong(format!("a weight names node {} of tree {}, which is not there", id.1, id.0)))?;
+            let node = node.ok_or_else(|| {
+                wrong(format!("a weight names node {} of tree {}, which is not there", id.1, id.0))
+            })?;
             weights.entry(*node).or_default().push(weight);
         }
         Ok(Self { place, roots, weights })
@@ -185,7 +191,8 @@ impl Builder {
     fn child(&self, columns: &Columns, node: usize, child: i64) -> Result<usize, Fault> {
         let tree = columns.trees[node];
         let found = self.place.get(&(tree, child)).copied();
-        found.ok_or_else(|| wrong(format!("node {} of tree {tree} has no child {child}", columns.nodes[node])))
+        found
+            .ok_or_else(|| wrong(format!("node {} of tree {tree} has no child {child}", columns.nodes[node])))
     }
 }
 

@@ -74,7 +74,12 @@ pub(crate) fn classifier(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     prepared(scope, outputs, targets, finish)
 }
 
-fn prepared(scope: &Scope<'_>, outputs: Vec<ValueType>, targets: usize, finish: Finish) -> Result<Prepared, Fault> {
+fn prepared(
+    scope: &Scope<'_>,
+    outputs: Vec<ValueType>,
+    targets: usize,
+    finish: Finish,
+) -> Result<Prepared, Fault> {
     let (_, count) = features(scope)?;
     let constants = (1..9).map(|input| scope.constant(input, "tree table")).collect::<Result<Vec<_>, _>>()?;
     let steps = table::check(&constants, count, targets)?;

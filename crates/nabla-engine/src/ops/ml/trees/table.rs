@@ -23,7 +23,8 @@ pub(super) fn check(tables: &[&Tensor], features: usize, targets: usize) -> Resu
     for (tree, root) in view.roots.iter().enumerate() {
         let end = view.roots.get(tree + 1).map_or(Some(count), |next| index(*next));
         let range = index(*root).zip(end).filter(|(root, end)| root < end && *end <= count);
-        let (root, end) = range.ok_or_else(|| wrong("roots", format!("tree {tree} is empty or out of place")))?;
+        let (root, end) =
+            range.ok_or_else(|| wrong("roots", format!("tree {tree} is empty or out of place")))?;
         steps = steps.saturating_add(check_tree(&view, root..end, features)?);
     }
     check_leaves(&view, targets)?;
@@ -39,7 +40,8 @@ fn check_tree(view: &View<'_>, nodes: std::ops::Range<usize>, features: usize) -
         let other = index(view.others[node]);
         if mode == 0 {
             let leaf = other.filter(|leaf| leaf + 1 < view.starts.len());
-            let leaf = leaf.ok_or_else(|| wrong("leaves", format!("node {node} names a leaf that is not there")))?;
+            let leaf =
+                leaf.ok_or_else(|| wrong("leaves", format!("node {node} names a leaf that is not there")))?;
             heaviest = heaviest.max(view.starts[leaf + 1].saturating_sub(view.starts[leaf]));
             continue;
         }
@@ -51,7 +53,8 @@ fn check_tree(view: &View<'_>, nodes: std::ops::Range<usize>, features: usize) -
             return Err(wrong("features", problem));
         }
         let child = other.filter(|child| *child > node + 1 && nodes.contains(child));
-        let child = child.ok_or_else(|| wrong("children", format!("node {node}: children must follow it")))?;
+        let child =
+            child.ok_or_else(|| wrong("children", format!("node {node}: children must follow it")))?;
         let below = depth[node - nodes.start] + 1;
         deepest = deepest.max(below);
         for child in [node + 1, child] {
@@ -88,8 +91,16 @@ impl<'a> View<'a> {
     fn new(tables: &[&'a Tensor]) -> Result<Self, Fault> {
         use TensorData::{F32, I32, U8};
         let data: Vec<&TensorData> = tables.iter().map(|table| table.data()).collect();
-        let [U8(modes), I32(features), F32(values), I32(others), I32(roots), I32(starts), I32(targets), F32(weights)] =
-            data[..]
+        let [
+            U8(modes),
+            I32(features),
+            F32(values),
+            I32(others),
+            I32(roots),
+            I32(starts),
+            I32(targets),
+            F32(weights),
+        ] = data[..]
         else {
             return Err(wrong("types", "expected u8, i32, f32, i32, i32, i32, i32, f32".to_owned()));
         };
@@ -136,8 +147,16 @@ impl Forest {
     pub(super) fn load(tables: &[&Tensor]) -> Self {
         use TensorData::{F32, I32, U8};
         let data: Vec<&TensorData> = tables.iter().map(|table| table.data()).collect();
-        let [U8(modes), I32(features), F32(values), I32(others), I32(roots), I32(starts), I32(targets), F32(weights)] =
-            data[..]
+        let [
+            U8(modes),
+            I32(features),
+            F32(values),
+            I32(others),
+            I32(roots),
+            I32(starts),
+            I32(targets),
+            F32(weights),
+        ] = data[..]
         else {
             return Self::default();
         };

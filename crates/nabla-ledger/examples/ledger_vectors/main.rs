@@ -1,0 +1,10 @@
+//! Writes `spec/vectors/ledger.json` to standard output.
+
+use std::io::Write;
+
+mod history;
+
+fn main() -> std::io::Result<()> {
+    let text = serde_json::to_string_pretty(&history::write())?;
+    writeln!(std::io::stdout(), "{text}")
+}
