@@ -14,7 +14,6 @@ mod story;
 use anyhow::Result;
 
 use crate::output::Output;
-pub(crate) use story::AlreadyPrinted;
 use story::Story;
 
 /// Run all steps and print the story.

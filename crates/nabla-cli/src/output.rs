@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::{demo::AlreadyPrinted, failure::summary};
+use crate::failure::summary;
 
 /// Where results go.
 #[derive(Debug, Clone, Copy)]
@@ -15,10 +15,6 @@ pub(crate) struct Output {
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
         Self { json }
-    }
-
-    pub(crate) fn is_json(self) -> bool {
-        self.json
     }
 
     /// Print a line for people; nothing with `--json`.
@@ -57,6 +53,11 @@ impl Output {
         ExitCode::from(summary.exit)
     }
 }
+
+/// Marks an error whose JSON document is printed already: `error.context(AlreadyPrinted("what failed"))`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct AlreadyPrinted(pub(crate) &'static str);
 
 /// A number of bytes for people: `1.5 MiB`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]

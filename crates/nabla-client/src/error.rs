@@ -16,7 +16,7 @@ pub enum Error {
         source: reqwest::Error,
     },
     /// The other side answered with an error.
-    #[error("{url} answered {status}: {}", info.message)]
+    #[error("{} (answered {status} by {url})", info.message)]
     Answered {
         /// What was asked.
         url: String,

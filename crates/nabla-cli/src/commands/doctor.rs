@@ -7,7 +7,7 @@ use nabla_types::{api::NodeInfo, chain::Role};
 use serde::Serialize;
 
 use super::Context;
-use crate::{failure::Failure, home::{Network, now_s}};
+use crate::{home::{Network, now_s}, output::AlreadyPrinted};
 
 /// Clocks may differ by this much, in seconds.
 const CLOCK_SKEW_S: u64 = 30;
@@ -46,7 +46,9 @@ pub(super) async fn doctor(context: &Context<'_>) -> Result<()> {
     context.output.document(&findings);
     match findings.iter().filter(|finding| !finding.ok).count() {
         0 => Ok(()),
-        count => Err(Failure::BadArgument { reason: format!("{count} checks failed"), hint: None }.into()),
+        count => {
+            Err(anyhow::anyhow!("{count} of {} checks failed", findings.len()).context(AlreadyPrinted("something is wrong")))
+        }
     }
 }
 

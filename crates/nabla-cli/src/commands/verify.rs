@@ -18,7 +18,7 @@ use super::Context;
 use crate::{
     failure::Failure,
     home::{Network, file},
-    output::Output,
+    output::{AlreadyPrinted, Output},
 };
 
 /// The files that a receipt is checked against.
@@ -54,7 +54,10 @@ pub(super) async fn verify(context: &Context<'_>, files: Files, with_replay: boo
     print_report(*context.output, &report);
     match report.failure_text() {
         None if report.holds() => Ok(()),
-        reason => Err(Failure::NotVerified { reason: reason.unwrap_or_else(|| "no receipt".to_owned()) }.into()),
+        reason => {
+            let failure = Failure::NotVerified { reason: reason.unwrap_or_else(|| "no receipt".to_owned()) };
+            Err(anyhow::Error::from(failure).context(AlreadyPrinted("verification failed")))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     failure::{Failure, summary},
-    output::Output,
+    output::{AlreadyPrinted, Output},
 };
 
 /// What one step showed.
@@ -101,23 +101,10 @@ impl Story {
         let document = serde_json::json!({
             "ok": result.is_ok(), "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX), "steps": self.steps,
         });
-        match result {
-            Err(error) if self.output.is_json() => {
-                self.output.document(&document);
-                Err(error.context(AlreadyPrinted))
-            }
-            other => {
-                self.output.document(&document);
-                other
-            }
-        }
+        self.output.document(&document);
+        result.map_err(|error| error.context(AlreadyPrinted("not all of it held")))
     }
 }
-
-/// Marks an error whose JSON document is printed.
-#[derive(Debug, thiserror::Error)]
-#[error("not all of it held")]
-pub(crate) struct AlreadyPrinted;
 
 /// End a step unless something holds.
 pub(crate) fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<()> {

@@ -1,5 +1,4 @@
 //! The vector build equals the portable one, bit for bit; functions keep their bounds.
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use proptest::prelude::*;
 

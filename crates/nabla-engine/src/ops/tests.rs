@@ -1,5 +1,4 @@
 //! Tests of operators on what ONNX Runtime leaves open: NaN, overflow, text, limits of a run.
-#![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use super::{OPERATORS, supported_operators};
 use crate::onnx::testing::{FLOAT, File, INT64, Value, run};

@@ -1,11 +1,6 @@
-//! Many at once, killed at any moment, a clock of our own, a full disk.
+//! Many at once, a clock of our own, a full queue, stops and restarts. `tests/validator_killed.rs` kills it.
 
-use std::{
-    io::{BufRead, BufReader, Write},
-    path::Path,
-    process::{Command, Stdio},
-    sync::atomic::AtomicU64,
-};
+use std::{path::Path, sync::atomic::AtomicU64};
 
 use nabla_types::{Address, Opg, chain::PaymentStatus};
 use tempfile::TempDir;
@@ -176,62 +171,4 @@ async fn a_full_queue_says_so() {
     }
     assert_eq!(validator.shared.waiting_bytes.load(Ordering::SeqCst), 0);
     assert_eq!(validator.submit(transfer(&World::new(), 1)).await.map(|included| included.height), Ok(1));
-}
-
-const VICTIM: &str = "NABLA_TEST_VICTIM_FOLDER";
-
-/// The child of the next test: submits transfers for ever and prints each acknowledged id.
-#[test]
-fn victim() {
-    let Some(folder) = std::env::var_os(VICTIM) else {
-        return;
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let (validator, world) = (open(Path::new(&folder)), World::new());
-    let first = validator.state().account(&Address([9; 20])).purchased.units();
-    let first = u64::try_from(first).expect("few");
-    // Five in flight, so that a block holds several.
-    for number in (first..).step_by(5) {
-        let txs = (number..number + 5).map(|number| transfer(&world, number)).collect();
-        let answers = runtime.block_on(submit_all(&validator, txs));
-        let mut out = std::io::stdout().lock();
-        for answer in answers {
-            writeln!(out, "included {}", answer.expect("a good transfer").tx).expect("the parent reads");
-        }
-        out.flush().expect("the parent reads");
-    }
-}
-
-/// Killed with `kill -9` at moments of no one's choosing: every acknowledged id is there after each restart.
-#[test]
-fn no_acknowledged_transaction_is_lost() {
-    let folder = TempDir::new().expect("a folder");
-    let mut acknowledged: Vec<TxId> = Vec::new();
-    for round in 0..6 {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .args([
-                concat!(module_path!(), "::victim").split_once("::").expect("a crate").1,
-                "--exact",
-                "--nocapture",
-            ])
-            .env(VICTIM, folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this test runs again");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut ids =
-            lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("included ")?.parse().ok());
-        acknowledged.extend(ids.by_ref().take(7 + 13 * round));
-        child.kill().expect("it lives");
-        // What it had said before it died counts too.
-        acknowledged.extend(ids);
-        child.wait().expect("it is dead");
-        let validator = open(folder.path());
-        let state = validator.state();
-        for id in &acknowledged {
-            assert!(state.transaction(id).is_some(), "round {round}: {id} was acknowledged and is lost");
-        }
-        assert!(state.recount().is_some());
-    }
-    assert!(acknowledged.len() >= 237, "{}", acknowledged.len());
 }
