@@ -31,7 +31,7 @@ async fn tell(story: &mut Story) -> Result<()> {
     story.step("pay", steps::pay(&network)).await?;
     story.step("verify offline", steps::verify_offline(&network, &served)).await?;
     story.step("replay", steps::replay(&network, &served)).await?;
-    story.step("fraud: answer", frauds::changed_answer(&served)).await?;
+    story.step("fraud: answer", async { frauds::changed_answer(&served) }).await?;
     story.step("fraud: weights", frauds::other_weights(&mut network)).await?;
     story.step("fraud: shard", frauds::corrupted_shard(&mut network)).await?;
     network.stop().await;

@@ -15,16 +15,33 @@ use clap::Parser;
 use crate::{args::Args, output::Output};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
     start_log(args.verbose);
     let output = Output::new(args.json);
     let runtime = tokio::runtime::Runtime::new().expect("threads and an event queue from the operating system");
     let result = runtime.block_on(commands::run(args, &output));
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => output.done(),
         Err(error) => output.failure(&error),
     }
+}
+
+/// Help, the version, or what is wrong with the command line; the latter as JSON too if that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    let asked = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && asked {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let info = serde_json::json!({ "code": "usage", "message": message, "hint": "try --help" });
+        Output::new(true).document(&serde_json::json!({ "ok": false, "error": info }));
+    }
+    // Who reads it may have gone.
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Logs go to stderr: warnings, more with `-v`, or as `NABLA_LOG` says.

@@ -1,10 +1,31 @@
 //! What is printed: text for people, or one JSON document.
 
-use std::process::ExitCode;
+use std::{
+    io::{ErrorKind, Write},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde::Serialize;
 
 use crate::failure::summary;
+
+/// Whether a result could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Write to stdout. Who reads may have read enough; anything else that goes wrong is a failure in the end.
+#[expect(clippy::print_stderr, reason = "errors go to stderr")]
+fn write(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            if !LOST.swap(true, Ordering::Relaxed) {
+                eprintln!("error: the result could not be written: {error}");
+            }
+        }
+        _ => {}
+    }
+}
 
 /// Where results go.
 #[derive(Debug, Clone, Copy)]
@@ -18,25 +39,28 @@ impl Output {
     }
 
     /// Print a line for people; nothing with `--json`.
-    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
     pub(crate) fn line(self, text: impl AsRef<str>) {
         if !self.json {
-            println!("{}", text.as_ref());
+            write(&format!("{}\n", text.as_ref()));
         }
     }
 
     /// Print the result as JSON; nothing without `--json`.
-    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
     pub(crate) fn document(self, value: &impl Serialize) {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(value).expect("results are plain data"));
+            let text = serde_json::to_string_pretty(value).expect("results are plain data");
+            write(&(text + "\n"));
         }
     }
 
     /// Print what is meant for another program as it is.
-    #[expect(clippy::print_stdout, reason = "the one place that prints results")]
     pub(crate) fn raw(self, text: &str) {
-        print!("{text}");
+        write(text);
+    }
+
+    /// The exit code when everything was done.
+    pub(crate) fn done(self) -> ExitCode {
+        ExitCode::from(u8::from(LOST.load(Ordering::Relaxed)))
     }
 
     /// Print an error, and give its exit code.

@@ -76,7 +76,7 @@ impl BlobClient {
             return Err(too_few(&layout, good.len(), &rejected));
         }
         let parity_used = good.iter().filter(|(index, _)| *index >= layout.k).count();
-        let bytes = rebuild(&layout, good).map_err(|source| Error::Code { blob: layout.blob, source })?;
+        let bytes = rebuild(&layout, good).map_err(|source| Error::Code { blob: layout.blob, source: Box::new(source) })?;
         Ok(Fetched { bytes, parity_used, rejected })
     }
 
@@ -164,7 +164,7 @@ impl BlobClient {
         if self.ledger.blob(blob).await?.is_some() {
             return Ok(None);
         }
-        let encoded = encode(bytes, code).map_err(|source| Error::Code { blob, source })?;
+        let encoded = encode(bytes, code).map_err(|source| Error::Code { blob, source: Box::new(source) })?;
         let nodes = self.ledger.nodes(Role::Storage).await?;
         let ids: Vec<NodeId> = nodes.iter().map(|node| node.announcement.node).collect();
         let order = rank(blob, &ids);

@@ -86,7 +86,7 @@ pub enum Error {
         blob: BlobId,
         /// Why.
         #[source]
-        source: nabla_store::Error,
+        source: Box<nabla_store::Error>,
     },
     /// No such repository.
     #[error("there is no model {name} on this network")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use nabla_types::api::{ErrorBody, ErrorInfo};
+use nabla_types::api::{ErrorBody, ErrorInfo, PaymentRequired};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -127,13 +127,24 @@ pub async fn send(url: &str, request: RequestBuilder) -> Result<Response, Error>
 pub(crate) async fn error_answer(url: &str, response: Response) -> Error {
     let status = response.status().as_u16();
     let text = body(url, response, ERROR_BYTES_MAX).await.unwrap_or_default();
-    let info =
-        serde_json::from_slice::<ErrorBody>(&text).map(|body| body.error).unwrap_or_else(|_| ErrorInfo {
-            code: format!("http_{status}"),
-            message: String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned(),
-            hint: None,
-        });
+    let info = serde_json::from_slice::<ErrorBody>(&text).map(|body| body.error);
+    let info = info.or_else(|error| serde_json::from_slice(&text).map(refused_payment).map_err(|_| error));
+    let info = info.unwrap_or_else(|_| ErrorInfo {
+        code: format!("http_{status}"),
+        message: String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned(),
+        hint: None,
+    });
     Error::Answered { url: url.to_owned(), status, info }
+}
+
+/// A 402 says why in x402's way: a code and a text in one line.
+fn refused_payment(terms: PaymentRequired) -> ErrorInfo {
+    let (code, message) = terms.error.split_once(": ").unwrap_or(("payment_required", &terms.error));
+    let hint = match code {
+        "insufficient_funds" => "fund the account (`nabla wallet fund` on a development network), then try again",
+        _ => "sign a new payment for these terms",
+    };
+    ErrorInfo { code: code.to_owned(), message: message.to_owned(), hint: Some(hint.to_owned()) }
 }
 
 async fn json<T: DeserializeOwned>(url: &str, response: Response) -> Result<T, Error> {

@@ -1,7 +1,6 @@
 //! How fast the repository's models and one large matrix product run, on one thread.
 //!
 //! `cargo bench -p nabla-engine` prints one line per case: rows per second, multiply-adds per second.
-#![expect(clippy::disallowed_methods, reason = "a bench reads the clock and the models of the repository")]
 #![expect(clippy::print_stdout, reason = "a bench prints")]
 #![expect(clippy::unwrap_used, reason = "a bench stops at the first surprise")]
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]

@@ -2,6 +2,9 @@
 
 use crate::Error;
 
+/// Longest text element: of a label, or of an input of text. Makes the memory of text computable.
+pub(crate) const TEXT_BYTES_MAX: usize = 256;
+
 /// Bounds that hold while a model is read and while it runs. Everything is checked before memory is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

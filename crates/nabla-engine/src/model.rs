@@ -90,6 +90,10 @@ impl Model {
         Limits::check("bytes of weights", weight_bytes, limits.weight_bytes_max)?;
         let plan = Plan::build(&graph, &weights, limits)?;
         let cost = Cost { macs: plan.macs(), peak_bytes: plan.peak_bytes(), weight_bytes };
+        /// Kernels may keep weights in an order, and with padding, of their own.
+        const LOADED_PER_WEIGHT_MAX: u64 = 2;
+        let loaded_max = limits.weight_bytes_max.saturating_mul(LOADED_PER_WEIGHT_MAX);
+        Limits::check("bytes of weights as kernels keep them", plan.loaded_bytes(), loaded_max)?;
         Limits::check("multiply-adds of one row", cost.macs, limits.macs_max)?;
         Limits::check("peak bytes of one row", cost.peak_bytes, limits.peak_bytes_max)?;
         let outputs = plan.outputs(&graph);

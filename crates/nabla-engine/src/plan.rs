@@ -11,6 +11,7 @@ use nabla_types::tensor::{Dtype, Tensor, element_count};
 
 use crate::graph::{Graph, Node, Ref};
 use crate::kernels::Isa;
+use crate::limits::TEXT_BYTES_MAX;
 use crate::model::shape_text;
 use crate::ops::{Call, Kernel, Operand, Prepared, Scope};
 use crate::{Dim, Error, Fault, Limits, Port};
@@ -76,9 +77,8 @@ impl ValueType {
     }
 
     fn row_bytes(&self) -> u64 {
-        /// What a string is taken to cost, as its length is not known before the run.
-        const STRING_BYTES: usize = 64;
-        self.row_elements().saturating_mul(self.dtype.size_bytes().unwrap_or(STRING_BYTES) as u64)
+        let text_bytes = size_of::<String>() + TEXT_BYTES_MAX;
+        self.row_elements().saturating_mul(self.dtype.size_bytes().unwrap_or(text_bytes) as u64)
     }
 }
 
@@ -92,6 +92,10 @@ pub(crate) struct Plan {
     outputs: Vec<Ref>,
     macs: u64,
     peak_bytes: u64,
+    /// Bytes of constants, counted as often as nodes take them: bounds the work of checking.
+    taken_bytes: u64,
+    /// Bytes that kernels keep once loaded.
+    loaded_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -148,7 +152,8 @@ impl Plan {
         }
         let weights = weights.iter().map(|weight| ValueType::of(weight)).collect();
         let (steps, values, outputs) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { steps, inputs, weights, values, outputs, macs: 0, peak_bytes: 0 })
+        let (macs, peak_bytes, taken_bytes, loaded_bytes) = (0, 0, 0, 0);
+        Ok(Self { steps, inputs, weights, values, outputs, macs, peak_bytes, taken_bytes, loaded_bytes })
     }
 
     fn add(&mut self, node: &Node, weights: &[Arc<Tensor>], limits: &Limits) -> Result<(), Fault> {
@@ -169,13 +174,17 @@ impl Plan {
         }
         let outputs = node.outputs as usize;
         let scope = Scope { attributes: node.attributes.reader(), operands, outputs, limits };
+        let taken_bytes = self.taken_bytes.saturating_add(scope.constant_bytes());
+        check_taken(taken_bytes, limits)?;
         let prepared = node.operator.prepare(&scope)?;
         scope.attributes.finish()?;
+        self.taken_bytes = taken_bytes;
+        self.loaded_bytes = self.loaded_bytes.saturating_add(prepared.loaded_bytes);
         self.push(node, prepared)
     }
 
     fn push(&mut self, node: &Node, prepared: Prepared) -> Result<(), Fault> {
-        let Prepared { outputs, macs, scratch_bytes, kernel } = prepared;
+        let Prepared { outputs, macs, scratch_bytes, kernel, .. } = prepared;
         if outputs.len() != node.outputs as usize {
             return Err(Fault::Arity {
                 what: "outputs",
@@ -249,6 +258,10 @@ impl Plan {
             let constants: Vec<_> = step.inputs.iter().map(constant).collect();
             step.kernel.load(&constants);
         }
+    }
+
+    pub(crate) fn loaded_bytes(&self) -> u64 {
+        self.loaded_bytes
     }
 
     pub(crate) fn macs(&self) -> u64 {
@@ -330,6 +343,18 @@ impl Plan {
         }
         shapes.into_iter().zip(outputs).map(|(shape, data)| Ok(Tensor::new(shape, data)?)).collect()
     }
+}
+
+/// Refuse a graph whose nodes share constants so often that checking them is a burden.
+pub(crate) fn check_taken(got: u64, limits: &Limits) -> Result<(), Fault> {
+    if got <= limits.weight_bytes_max {
+        return Ok(());
+    }
+    Err(Fault::Shape {
+        what: "bytes of constants, counted for each node that takes them",
+        expected: format!("at most {}", limits.weight_bytes_max),
+        got: got.to_string(),
+    })
 }
 
 fn at(index: usize, operator: &str, fault: Fault) -> Error {

@@ -8,9 +8,10 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use nabla_types::tensor::{NamedTensor, Tensor};
+use nabla_types::tensor::{NamedTensor, Tensor, TensorData};
 
 use crate::kernels::{Isa, check_float_mode, pin_nan};
+use crate::limits::TEXT_BYTES_MAX;
 use crate::plan::Plan;
 use crate::{Dim, Error, Kernels, Limits, Model, Port};
 
@@ -148,7 +149,16 @@ fn match_input(port: &Port, tensor: &Tensor, batch: &mut Option<u64>) -> Result<
             Dim::Fixed(fixed) => fixed == size,
             Dim::Batch => *size > 0 && *batch.get_or_insert(*size) == *size,
         });
-    if fits { Ok(()) } else { Err(mismatch(port, *batch, got())) }
+    if !fits {
+        return Err(mismatch(port, *batch, got()));
+    }
+    match tensor.data() {
+        TensorData::String(texts) if texts.iter().any(|text| text.len() > TEXT_BYTES_MAX) => {
+            let expected = format!("texts of at most {TEXT_BYTES_MAX} bytes");
+            Err(Error::Input { name: port.name.clone(), expected, got: "a longer one".to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn mismatch(port: &Port, batch: Option<u64>, got: String) -> Error {

@@ -1,5 +1,4 @@
 //! The repository's own models run, and agree with what ONNX Runtime answered when they were made.
-#![expect(clippy::disallowed_methods, reason = "the models of the repository are files")]
 #![expect(clippy::unwrap_used, reason = "a test that panics is a test that fails")]
 
 use std::fs;

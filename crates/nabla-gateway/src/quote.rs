@@ -92,7 +92,7 @@ impl Work {
         let free = providers.into_iter().filter(|provider| provider.running < provider.running_max);
         let mut offers: Vec<Offer> = free.filter_map(offer).collect();
         let cheapest = offers.iter().map(|offer| offer.amount).min().unwrap_or_default();
-        let dear = cheapest.checked_mul(DEAR).unwrap_or(cheapest);
+        let dear = cheapest.checked_mul(DEAR).unwrap_or(Opg::from_units(u128::MAX));
         offers.sort_by_cached_key(|offer| {
             let provider = &offer.provider;
             (offer.amount > dear, Reverse(provider.warm), load(provider), offer.amount, provider.node)

@@ -11,7 +11,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{BoxError, Json, Router, error_handling::HandleErrorLayer, extract::State, routing::get};
 use nabla_client::{BlobClient, Http, LedgerClient};
 use nabla_engine::Runtime;
 use nabla_pay::AccountKey;
@@ -22,7 +22,12 @@ use nabla_types::{
     chain::{Genesis, NodeAnnouncement, Role},
     signature::NodeKey,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tower::ServiceBuilder;
 
 use crate::{
     Error,
@@ -31,6 +36,7 @@ use crate::{
     clock::now_ms,
     config::Config,
     files::{account_key, node_key, read_genesis},
+    http::Problem,
     inference::{self, Inference, Jobs},
     models::Models,
     storage::{self, Storage},
@@ -41,6 +47,8 @@ use crate::{
 
 /// How long a stop waits for requests in work.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests in work at once, of all roles together; more are refused.
+const REQUESTS_MAX: usize = 1024;
 /// How often old transcripts are dropped.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 
@@ -159,11 +167,21 @@ fn serve(
     mut stopped: watch::Receiver<bool>,
 ) {
     let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let limit = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(async |_: BoxError| overloaded()))
+        .load_shed()
+        .concurrency_limit(REQUESTS_MAX);
+    let router = router.layer(limit);
     server.spawn(async move {
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
             tracing::error!(%error, "listener ended");
         }
     });
+}
+
+fn overloaded() -> Problem {
+    let text = format!("{REQUESTS_MAX} requests are in work already");
+    Problem::unavailable("node_busy", text).hint("try again shortly, or another node")
 }
 
 impl Parts {
@@ -233,7 +251,12 @@ impl Parts {
             let bytes_max = Some(self.config.storage.bytes_max);
             let shards = ShardStore::open(FolderConfig { path, network: self.network, bytes_max })?;
             let (key, network) = (self.key.clone(), self.network);
-            router = router.merge(storage::router(Arc::new(Storage { shards, key, network })));
+            router = router.merge(storage::router(Arc::new(Storage {
+                shards,
+                key,
+                network,
+                uploads: Semaphore::new(storage::UPLOADS_MAX),
+            })));
         }
         if let Some(inference) = &self.inference {
             router = router.merge(inference::router(inference.clone()));

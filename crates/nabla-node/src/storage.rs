@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, State},
+    body::{Body, Bytes, to_bytes},
+    extract::{Path, State},
     http::StatusCode,
     routing::get,
 };
@@ -22,23 +22,27 @@ use nabla_types::{
     signature::NodeKey,
 };
 
+use tokio::sync::Semaphore;
+
 use crate::http::{Answer, Problem, parse};
 
 /// Largest shard that is taken in one request, in bytes.
-const SHARD_BYTES_MAX: usize = 1 << 30;
+const SHARD_BYTES_MAX: usize = 512 << 20;
+/// Uploads in work at once; more are refused. Each holds a whole shard in memory.
+pub(crate) const UPLOADS_MAX: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Storage {
     pub(crate) shards: ShardStore,
     pub(crate) key: NodeKey,
     pub(crate) network: NetworkId,
+    pub(crate) uploads: Semaphore,
 }
 
 pub(crate) fn router(storage: Arc<Storage>) -> Router {
     Router::new()
         .route("/nabla/v1/shards/{layout}/{index}", get(get_shard).put(put_shard))
         .route("/nabla/v1/shards/{layout}/{index}/ack", get(get_ack))
-        .layer(DefaultBodyLimit::max(SHARD_BYTES_MAX + LAYOUT_BYTES_MAX + 4))
         .with_state(storage)
 }
 
@@ -66,9 +70,14 @@ async fn get_ack(State(storage): State<Arc<Storage>>, path: ShardPath) -> Answer
 async fn put_shard(
     State(storage): State<Arc<Storage>>,
     path: ShardPath,
-    body: Bytes,
+    body: Body,
 ) -> Answer<Json<HolderAck>> {
     let (id, index) = read_path(path)?;
+    let owner = storage.clone();
+    let _place = owner.uploads.try_acquire().map_err(|_| busy())?;
+    let body = to_bytes(body, SHARD_BYTES_MAX + LAYOUT_BYTES_MAX + 4).await.map_err(|error| {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "shard_too_large", format!("at most {SHARD_BYTES_MAX} bytes: {error}"))
+    })?;
     let (layout, shard) = read_frame(&body)?;
     if layout.id() != id {
         let text = format!("expected the layout {id} of the path, got {}", layout.id());
@@ -79,6 +88,11 @@ async fn put_shard(
         .await?
         .map_err(problem)?;
     Ok(Json(ack))
+}
+
+fn busy() -> Problem {
+    let text = format!("{UPLOADS_MAX} uploads are in work already");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "node_busy", text).hint("try again shortly, or another node")
 }
 
 fn read_frame(body: &Bytes) -> Answer<(Layout, Bytes)> {

@@ -7,13 +7,13 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use minicbor::{Decode, Encode};
 use nabla_types::{PaymentId, ReceiptId, api::INFER_BYTES_MAX, cbor, receipt::Salt};
 
-use crate::{Error, files::write_new};
+use crate::{Error, clock::now_ms, files::write_new};
 
 /// Largest encoded transcript, in bytes: a request, an answer and a receipt.
 pub(crate) const TRANSCRIPT_BYTES_MAX: usize = 2 * INFER_BYTES_MAX + (64 << 10);
@@ -55,12 +55,11 @@ impl Transcripts {
 
     /// Drop what is older than `hours`, and temporary files of a process that was killed.
     pub(crate) fn prune(&self, hours: u32) -> Result<(), Error> {
-        let kept = Duration::from_secs(u64::from(hours) * 3600);
-        let oldest = SystemTime::now().checked_sub(kept);
+        let oldest = UNIX_EPOCH + Duration::from_millis(now_ms()).saturating_sub(Duration::from_secs(u64::from(hours) * 3600));
         let entries = fs::read_dir(&self.folder).map_err(|source| Error::io("list", &self.folder, source))?;
         for path in entries.flatten().map(|entry| entry.path()) {
             let modified = path.metadata().and_then(|data| data.modified()).ok();
-            let stale = modified.zip(oldest).is_some_and(|(modified, oldest)| modified < oldest);
+            let stale = modified.is_some_and(|modified| modified < oldest);
             if stale || path.extension().is_some_and(|extension| extension == "tmp") {
                 fs::remove_file(&path).map_err(|source| Error::io("remove", &path, source))?;
             }

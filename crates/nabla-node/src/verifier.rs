@@ -18,6 +18,7 @@ use nabla_types::{
 };
 use nabla_verify::{Context, verify_receipt};
 use reqwest::Method;
+use tokio::task::JoinSet;
 
 use crate::{
     clock::now_ms,
@@ -30,6 +31,10 @@ use crate::{
 
 /// Times that one receipt is tried.
 const ATTEMPTS: u32 = 3;
+/// Receipts in work at once.
+const WORKING_MAX: usize = 4;
+/// How long one attempt may take: fetching transcript and model, and the run.
+const VERDICT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Verifier {
@@ -46,23 +51,35 @@ pub(crate) struct Verifier {
 impl Verifier {
     /// Work until the process ends.
     pub(crate) async fn run(self) {
-        let mut height = self.read_progress();
+        let verifier = Arc::new(self);
+        let mut height = verifier.read_progress();
         loop {
-            match self.ledger.receipts_after(height).await {
-                Ok(records) if records.is_empty() => self.pause().await,
+            match verifier.ledger.receipts_after(height).await {
+                Ok(records) if records.is_empty() => verifier.pause().await,
                 Ok(records) => {
-                    for record in &records {
-                        self.judge(record).await;
-                        height = height.max(record.height);
-                    }
-                    self.write_progress(height);
+                    height = records.iter().map(|record| record.height).fold(height, u64::max);
+                    verifier.judge_all(records).await;
+                    verifier.write_progress(height);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "ledger not read");
-                    self.pause().await;
+                    verifier.pause().await;
                 }
             }
         }
+    }
+
+    /// Judge a page of receipts, a few at a time, so that one slow provider does not hold up the others.
+    async fn judge_all(self: &Arc<Self>, records: Vec<ReceiptRecord>) {
+        let mut working = JoinSet::new();
+        for record in records {
+            if working.len() >= WORKING_MAX {
+                working.join_next().await;
+            }
+            let verifier = self.clone();
+            working.spawn(async move { verifier.judge(&record).await });
+        }
+        working.join_all().await;
     }
 
     async fn pause(&self) {
@@ -84,7 +101,8 @@ impl Verifier {
             return;
         }
         for attempt in 1..=ATTEMPTS {
-            match self.verdict(record).await {
+            let verdict = tokio::time::timeout(VERDICT_TIMEOUT, self.verdict(record)).await;
+            match verdict.unwrap_or_else(|_| Err(format!("no end within {} s", VERDICT_TIMEOUT.as_secs()))) {
                 Ok(Some(outcome)) => {
                     tracing::info!(receipt = %record.receipt, ?outcome, "verdict posted");
                     return;

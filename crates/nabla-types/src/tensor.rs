@@ -395,7 +395,8 @@ fn hash(domain: &[u8], bytes: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(domain).chain_update(bytes).finalize().into()
 }
 
-/// Number of elements of a tensor of this shape.
+/// Number of elements of a tensor of this shape. The sizes other than 0 are bounded together, so that no
+/// product of some of them overflows, even if the tensor is empty.
 ///
 /// # Errors
 /// [`TensorError::Rank`] or [`TensorError::TooLarge`].
@@ -403,16 +404,11 @@ pub fn element_count(shape: &[u64]) -> Result<u64, TensorError> {
     if shape.len() > RANK_MAX {
         return Err(TensorError::Rank { got: shape.len() });
     }
-    let too_large = || TensorError::TooLarge { shape: shape.to_vec() };
-    let mut count = 1_u64;
-    for dimension in shape {
-        if *dimension > ELEMENTS_MAX {
-            return Err(too_large());
-        }
-        count = count.saturating_mul(*dimension);
+    let count = shape.iter().fold(1_u64, |count, size| count.saturating_mul((*size).max(1)));
+    if count > ELEMENTS_MAX {
+        return Err(TensorError::TooLarge { shape: shape.to_vec() });
     }
-    let empty = shape.contains(&0);
-    if count > ELEMENTS_MAX && !empty { Err(too_large()) } else { Ok(if empty { 0 } else { count }) }
+    Ok(if shape.contains(&0) { 0 } else { count })
 }
 
 /// A tensor as the Open Inference Protocol v2 writes it in JSON.

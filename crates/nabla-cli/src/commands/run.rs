@@ -75,7 +75,7 @@ fn print(context: &Context<'_>, answer: &Answer, folder: &Path, took: Duration) 
     context.output.line(format!("check it  nabla verify {} --replay", folder.join(crate::home::file::RECEIPT).display()));
     context.output.document(&json!({
         "outputs": answer.outputs, "receipt_id": answer.report.receipt_id, "receipt_folder": folder,
-        "claims": claims, "payment": answer.payment, "payer": answer.payer, "took_ms": took.as_millis() as u64,
+        "claims": claims, "payment": answer.payment, "payer": answer.payer, "took_ms": took.as_secs_f64() * 1000.0,
         "checks": answer.report.checks,
     }));
 }

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// One byte of the answer is changed on the way.
-pub(super) async fn changed_answer(answer: &Answer) -> Result<((), Told)> {
+pub(super) fn changed_answer(answer: &Answer) -> Result<((), Told)> {
     let mut told = Told::default();
     let mut forged = answer.response.to_vec();
     let digit = forged.iter().rposition(u8::is_ascii_digit).context("an answer has digits")?;

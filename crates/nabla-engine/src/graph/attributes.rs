@@ -1,6 +1,10 @@
 //! Attributes of a node: small, explicit, sorted by name.
 
 use crate::Fault;
+use crate::limits::TEXT_BYTES_MAX;
+
+/// Most attributes of one node.
+const ATTRIBUTES_MAX: usize = 64;
 
 /// Value of an attribute.
 #[derive(Debug, Clone)]
@@ -32,13 +36,16 @@ impl Attribute {
 pub(crate) struct Attributes(Vec<(String, Attribute)>);
 
 impl Attributes {
-    /// Add an attribute.
+    /// Add an attribute; at most [`ATTRIBUTES_MAX`].
     ///
     /// # Errors
     /// If the name is already there.
     pub(crate) fn insert(&mut self, name: &str, value: Attribute) -> Result<(), Fault> {
         match self.0.binary_search_by(|(other, _)| other.as_str().cmp(name)) {
             Ok(_) => Err(fault(name, "to be given once", "it twice")),
+            Err(_) if self.0.len() >= ATTRIBUTES_MAX => {
+                Err(fault(name, &format!("at most {ATTRIBUTES_MAX} attributes of a node"), "more"))
+            }
             Err(at) => {
                 self.0.insert(at, (name.to_owned(), value));
                 Ok(())
@@ -110,8 +117,8 @@ impl<'a> AttributeReader<'a> {
 
     pub(crate) fn text(&self, name: &str) -> Result<&'a str, Fault> {
         match self.find(name) {
-            Some(Attribute::Text(v)) => Ok(v),
-            other => Err(wrong(name, "a text", other)),
+            Some(Attribute::Text(v)) if v.len() <= TEXT_BYTES_MAX => Ok(v),
+            other => Err(wrong(name, "a text of at most 256 bytes", other)),
         }
     }
 
@@ -147,7 +154,13 @@ impl<'a> AttributeReader<'a> {
     /// Texts; none if the attribute is not there.
     pub(crate) fn texts(&self, name: &str) -> Result<&'a [String], Fault> {
         match self.find(name) {
-            Some(Attribute::Texts(v)) => Ok(v),
+            Some(Attribute::Texts(v)) => match v.iter().find(|text| text.len() > TEXT_BYTES_MAX) {
+                Some(long) => {
+                    let expected = format!("texts of at most {TEXT_BYTES_MAX} bytes");
+                    Err(fault(name, &expected, &format!("one of {}", long.len())))
+                }
+                None => Ok(v),
+            },
             None => Ok(&[]),
             other => Err(wrong(name, "texts", other)),
         }
@@ -165,7 +178,8 @@ impl<'a> AttributeReader<'a> {
 
 /// An attribute fault in words.
 pub(crate) fn fault(name: &str, expected: &str, got: &str) -> Fault {
-    Fault::Attribute { name: name.to_owned(), expected: expected.to_owned(), got: got.to_owned() }
+    let cut = |text: &str, chars: usize| text.chars().take(chars).collect::<String>();
+    Fault::Attribute { name: cut(name, 80), expected: expected.to_owned(), got: cut(got, 200) }
 }
 
 fn wrong(name: &str, expected: &str, got: Option<&Attribute>) -> Fault {

@@ -18,7 +18,7 @@ use nabla_types::tensor::Tensor;
 
 use crate::graph::{Graph, Node, Ref};
 use crate::ops::{self, Imported, ONNX, ONNX_ML, Operand, Scope};
-use crate::plan::ValueType;
+use crate::plan::{ValueType, check_taken};
 use crate::{Dim, Error, Fault, Limits, Model, Port};
 
 pub(crate) mod external;
@@ -66,6 +66,8 @@ struct Importer<'a> {
     weights: Vec<Arc<Tensor>>,
     /// Bytes of external and inline constants read so far.
     constant_bytes: u64,
+    /// Bytes of constants, counted as often as nodes take them.
+    taken_bytes: u64,
     /// Place of each constant among the weights.
     placed: HashMap<*const Tensor, u32>,
     values: u32,
@@ -104,6 +106,7 @@ impl<'a> Importer<'a> {
             graph: Graph::default(),
             weights: Vec::new(),
             constant_bytes: 0,
+            taken_bytes: 0,
             placed: HashMap::new(),
             values: 0,
         })
@@ -181,17 +184,17 @@ impl<'a> Importer<'a> {
         let label = if node.name.is_empty() { first_output } else { node.name };
         let at = |fault: Fault| Error::Node {
             node: index as u64,
-            name: label.to_owned(),
-            operator: node.op_type.to_owned(),
+            name: cut(label),
+            operator: cut(node.op_type),
             fault: fault.into(),
         };
         let domain = canonical_domain(node.domain);
         let operator = ops::find(node.op_type).filter(|operator| operator.domain == domain);
         let operator = operator.ok_or_else(|| Error::Operator {
             node: index as u64,
-            name: label.to_owned(),
-            operator: node.op_type.to_owned(),
-            domain: node.domain.to_owned(),
+            name: cut(label),
+            operator: cut(node.op_type),
+            domain: cut(node.domain),
         })?;
         let opset = self.opsets.get(domain).copied();
         let opset =
@@ -227,6 +230,8 @@ impl<'a> Importer<'a> {
             outputs: file.outputs.len(),
             limits: self.limits,
         };
+        self.taken_bytes = self.taken_bytes.saturating_add(scope.constant_bytes());
+        check_taken(self.taken_bytes, self.limits)?;
         let prepared = canonical.operator.prepare(&scope)?;
         scope.attributes.finish()?;
         drop(scope);
@@ -355,7 +360,12 @@ fn no_shape() -> Fault {
 }
 
 fn graph_error(problem: &'static str, name: &str) -> Error {
-    Error::Graph { problem, name: name.chars().take(80).collect() }
+    Error::Graph { problem, name: cut(name) }
+}
+
+/// A foreign name, cut to 80 characters, for an error.
+fn cut(name: &str) -> String {
+    name.chars().take(80).collect()
 }
 
 /// Counts are bounded by the limits, far below 2^32.

@@ -117,6 +117,8 @@ pub(super) fn dtype_or_error(number: u64, name: &str) -> Result<Dtype, Error> {
 struct Reader<'l> {
     /// Entries of repeated fields that may still be stored.
     entries_left: u64,
+    /// Integers of lists that may still be stored.
+    integers_left: u64,
     limits: &'l Limits,
 }
 
@@ -126,7 +128,8 @@ pub(super) fn read_model<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ModelPr
         return Err(Error::Onnx { context: "file", problem: "it is empty".to_owned() });
     }
     // A node with its names and attributes takes a handful of entries.
-    let mut reader = Reader { entries_left: limits.tensors_max.saturating_mul(4), limits };
+    let entries_left = limits.tensors_max.saturating_mul(4);
+    let mut reader = Reader { entries_left, integers_left: limits.elements_max / 4, limits };
     let mut fields = Fields::new(bytes, "ModelProto");
     let (mut opsets, mut graph, mut version) = (Vec::new(), None, None);
     while let Some((number, value)) = fields.next()? {
@@ -216,7 +219,13 @@ impl Reader<'_> {
                 }
                 3 => once(&mut name, fields.text(value)?, &fields, "name")?,
                 4 => once(&mut op_type, fields.text(value)?, &fields, "op_type")?,
-                5 => node.attributes.push(self.attribute(fields.bytes(value)?)?),
+                5 => {
+                    /// No operator has nearly as many; a longer list only costs time.
+                    const ATTRIBUTES_MAX: u64 = 64;
+                    let count = node.attributes.len() as u64 + 1;
+                    Limits::check("attributes of a node", count, ATTRIBUTES_MAX)?;
+                    node.attributes.push(self.attribute(fields.bytes(value)?)?);
+                }
                 7 => once(&mut domain, fields.text(value)?, &fields, "domain")?,
                 8 if !fields.bytes(value)?.is_empty() => {
                     return Err(refused("an overloaded operator", "inline functions before export"));
@@ -242,7 +251,7 @@ impl Reader<'_> {
                 4 => once(&mut parts.text, fields.text(value)?, &fields, "s")?,
                 5 => once(&mut parts.tensor, self.tensor(fields.bytes(value)?)?, &fields, "t")?,
                 7 => fields.floats(value, &mut parts.floats)?,
-                8 => fields.ints(value, &mut parts.ints)?,
+                8 => fields.ints(value, &mut parts.ints, &mut self.integers_left)?,
                 9 => {
                     self.count(1)?;
                     parts.texts.push(fields.text(value)?);
@@ -268,16 +277,16 @@ impl Reader<'_> {
         let mut fields = Fields::new(bytes, "TensorProto");
         while let Some((number, value)) = fields.next()? {
             match number {
-                1 => fields.ints(value, &mut tensor.dims)?,
+                1 => fields.ints(value, &mut tensor.dims, &mut (self.limits.rank_max + 1))?,
                 2 => once(&mut data_type, fields.int(value)?, &fields, "data_type")?,
                 3 => return Err(refused("a tensor in segments", "store it in one piece")),
                 4 => fields.floats(value, &mut tensor.floats)?,
-                5 => fields.ints(value, &mut tensor.narrow)?,
+                5 => fields.ints(value, &mut tensor.narrow, &mut self.integers_left)?,
                 6 => {
                     self.count(1)?;
                     tensor.texts.push(fields.bytes(value)?);
                 }
-                7 => fields.ints(value, &mut tensor.wide)?,
+                7 => fields.ints(value, &mut tensor.wide, &mut self.integers_left)?,
                 8 => once(&mut name, fields.text(value)?, &fields, "name")?,
                 9 => once(&mut raw, fields.bytes(value)?, &fields, "raw_data")?,
                 10 => fields.doubles(value, &mut tensor.doubles)?,

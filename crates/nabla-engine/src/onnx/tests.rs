@@ -181,6 +181,54 @@ fn counts_are_checked_before_they_are_stored() {
     assert!(matches!(import(&bomb), Error::Limit { what: "dimensions of a tensor", .. }));
 }
 
+/// Sixty nodes that share one weight of 64 KiB, where 1 MiB is allowed.
+#[test]
+fn a_weight_that_many_nodes_share_counts_for_each() {
+    let limits = Limits { weight_bytes_max: 1 << 20, ..Limits::default() };
+    let mut file = File::new().input("x", FLOAT, &["1", "128"]).weight("w", &[128, 128], &[0.0; 128 * 128]);
+    let mut last = "x".to_owned();
+    for index in 0..60 {
+        let next = format!("v{index}");
+        file = file.node("MatMul", &[&last, "w"], &[&next], &[]);
+        last = next;
+    }
+    let error = import_onnx(&file.output(&last).build(), &NoExternalData, &limits).unwrap_err().to_string();
+    assert!(error.contains("counted for each node"), "{error}");
+    // Columns are padded to 16 in memory: a weight of one column takes sixteen times its bytes.
+    let narrow = File::new().input("x", FLOAT, &["1", "65536"]).weight("w", &[65536, 1], &[0.0; 65536]);
+    let narrow = narrow.node("MatMul", &["x", "w"], &["y"], &[]).output("y");
+    let error = import_onnx(&narrow.build(), &NoExternalData, &limits).unwrap_err();
+    assert!(matches!(error, Error::Limit { what: "bytes of weights as kernels keep them", .. }), "{error}");
+}
+
+#[test]
+fn empty_tensors_do_not_hide_large_products() {
+    let shape = ["0", "268435456", "268435456", "16"];
+    refused(&File::new().input("x", FLOAT, &shape).output("x"), "too large");
+    let empty = File::new().input("x", FLOAT, &["0", "4096", "4096"]).node("Transpose", &["x"], &["y"], &[]);
+    let outputs = run(empty.output("y").import().unwrap(), &[("x", &[0, 4096, 4096], &[])]).unwrap();
+    assert_eq!(outputs[0].shape(), [4096, 4096, 0]);
+    let stacks =
+        File::new().input("a", FLOAT, &["4096", "1", "0", "1"]).input("b", FLOAT, &["1", "4096", "1", "1"]);
+    let stacks = stacks.node("MatMul", &["a", "b"], &["y"], &[]).output("y");
+    let inputs: [(&str, &[u64], &[f32]); 2] =
+        [("a", &[4096, 1, 0, 1], &[]), ("b", &[1, 4096, 1, 1], &[0.0; 4096])];
+    assert!(run(stacks.import().unwrap(), &inputs).unwrap()[0].data().is_empty());
+}
+
+#[test]
+fn long_labels_are_refused() {
+    let long = "x".repeat(1000);
+    let attributes = [
+        ("classlabels_strings", Value::Texts(&[&long, "b"])),
+        ("coefficients", Value::Floats(&[1.0, 2.0])),
+        ("intercepts", Value::Floats(&[0.0, 0.0])),
+    ];
+    let file = File::new().input("x", FLOAT, &["N", "1"]);
+    let file = file.node_of("ai.onnx.ml", "LinearClassifier", &["x"], &["label", "scores"], &attributes);
+    refused(&file.output("label"), "texts of at most 256 bytes");
+}
+
 /// A chain as long as the limit allows is walked without recursion.
 #[test]
 fn a_long_chain_needs_no_stack() {

@@ -106,14 +106,24 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Integers of a repeated field: one, or many packed.
-    pub(super) fn ints(&self, value: Value<'a>, into: &mut Vec<i64>) -> Result<(), Error> {
+    /// Integers of a repeated field: one, or many packed. `left` counts down: an integer of one byte in
+    /// the file takes eight in memory.
+    pub(super) fn ints(&self, value: Value<'a>, into: &mut Vec<i64>, left: &mut u64) -> Result<(), Error> {
+        let spend = |left: &mut u64| match left.checked_sub(1) {
+            Some(rest) => {
+                *left = rest;
+                Ok(())
+            }
+            None => Err(self.error("more integers than fit the limits".to_owned())),
+        };
         let Value::Bytes(packed) = value else {
+            spend(left)?;
             into.push(self.int(value)?);
             return Ok(());
         };
         let mut packed = Fields::new(packed, self.context);
         while !packed.is_empty() {
+            spend(left)?;
             into.push(packed.varint()?.cast_signed());
         }
         Ok(())

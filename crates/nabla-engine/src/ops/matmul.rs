@@ -47,7 +47,9 @@ pub(crate) fn gemm(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let scratch = Panels::bytes(depth, columns)
         .saturating_add(a.row_elements().saturating_mul(4))
         .saturating_add(output.row_elements().saturating_mul(4));
-    Ok(Prepared::one(output, kernel).macs(macs).scratch_bytes(scratch))
+    let constant = scope.optional(1).is_some_and(|b| b.constant.is_some());
+    let loaded = if constant { Panels::bytes(depth, columns) } else { 0 };
+    Ok(Prepared::one(output, kernel).macs(macs).scratch_bytes(scratch).loaded_bytes(loaded))
 }
 
 fn turned(ty: &ValueType, transpose: bool) -> [Dim; 2] {
@@ -139,7 +141,12 @@ pub(crate) fn matmul(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let output = shapes.output;
     let macs = output.row_elements().saturating_mul(shapes.k);
     let scratch = Panels::bytes(shapes.k, shapes.n);
-    Ok(Prepared::one(output, MatMulKernel { packed: None }).macs(macs).scratch_bytes(scratch))
+    let constant = scope.optional(1).is_some_and(|b| b.constant.is_some());
+    let loaded = if constant { scratch } else { 0 };
+    // Panels of one matrix, and where each pair of matrices starts.
+    let scratch = scratch.saturating_add(output.row_elements().saturating_mul(32));
+    let kernel = MatMulKernel { packed: None };
+    Ok(Prepared::one(output, kernel).macs(macs).scratch_bytes(scratch).loaded_bytes(loaded))
 }
 
 struct ProductShapes {
@@ -197,6 +204,9 @@ impl Kernel for MatMulKernel {
         if let Some(panels) = &self.packed {
             let rows = call.elements(0).checked_div(panels.n).unwrap_or(0);
             return Ok(vec![TensorData::F32(product(call.isa, rows, a, panels))]);
+        }
+        if call.elements(0) == 0 {
+            return Ok(vec![TensorData::F32(Vec::new())]);
         }
         let walk = Matrices::new(&sizes(call.input(0)?.shape()), &sizes(call.input(1)?.shape()));
         let mut out = Vec::with_capacity(call.elements(0));
@@ -261,10 +271,14 @@ pub(crate) fn matmul_integer(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let shapes = product_shapes(scope, a, b, Dtype::I32)?;
     let macs = shapes.output.row_elements().saturating_mul(shapes.k);
     let scratch = a.row_elements().saturating_add(b.row_elements()).saturating_mul(4);
+    let scratch = scratch.saturating_add(shapes.output.row_elements().saturating_mul(32));
     Ok(Prepared::one(shapes.output, FnKernel(run_integer)).macs(macs).scratch_bytes(scratch))
 }
 
 fn run_integer(call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
+    if call.elements(0) == 0 {
+        return Ok(vec![TensorData::I32(Vec::new())]);
+    }
     let zero = |input: usize| match call.inputs.get(input).copied().flatten() {
         Some(tensor) => bytes_as_i32(tensor, 0).map(|values| values.first().copied().unwrap_or(0)),
         None => Ok(0),

@@ -200,13 +200,15 @@ pub(crate) struct Prepared {
     pub(crate) macs: u64,
     /// Bytes of scratch per row.
     pub(crate) scratch_bytes: u64,
+    /// Bytes that [`Kernel::load`] keeps.
+    pub(crate) loaded_bytes: u64,
     pub(crate) kernel: Box<dyn Kernel>,
 }
 
 impl Prepared {
     /// One output, no scratch, no cost beyond writing the output.
     pub(crate) fn one(output: ValueType, kernel: impl Kernel + 'static) -> Self {
-        Self { outputs: vec![output], macs: 0, scratch_bytes: 0, kernel: Box::new(kernel) }
+        Self { outputs: vec![output], macs: 0, scratch_bytes: 0, loaded_bytes: 0, kernel: Box::new(kernel) }
     }
 
     pub(crate) fn macs(self, macs: u64) -> Self {
@@ -215,6 +217,10 @@ impl Prepared {
 
     pub(crate) fn scratch_bytes(self, scratch_bytes: u64) -> Self {
         Self { scratch_bytes, ..self }
+    }
+
+    pub(crate) fn loaded_bytes(self, loaded_bytes: u64) -> Self {
+        Self { loaded_bytes, ..self }
     }
 }
 
@@ -282,6 +288,14 @@ pub(crate) struct Operand<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// Bytes of the constants that the node takes: what checking them costs.
+    pub(crate) fn constant_bytes(&self) -> u64 {
+        let constants = self.operands.iter().flatten().filter_map(|operand| operand.constant);
+        let bytes =
+            |tensor: &Tensor| tensor.data().len() as u64 * tensor.dtype().size_bytes().unwrap_or(1) as u64;
+        constants.map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Refuse another number of inputs (the first `least` must be given) or outputs.
     pub(crate) fn arity(&self, least: usize, most: usize, outputs: usize) -> Result<(), Fault> {
         const WORDS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9 or more"];

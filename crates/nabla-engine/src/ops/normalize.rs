@@ -1,6 +1,6 @@
 //! Batch normalisation and softmax.
 
-use nabla_types::tensor::TensorData;
+use nabla_types::tensor::{Tensor, TensorData};
 
 use super::{Call, Kernel, Prepared, Scope, misfit, sizes};
 use crate::Fault;
@@ -25,30 +25,33 @@ pub(crate) fn batch(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     }
     let channels = sizes(&x.fixed(1)?)[0];
     let names = ["scale", "bias", "mean", "variance"];
-    let mut tables = Vec::with_capacity(names.len());
     for (input, what) in (1..).zip(names) {
-        tables.push(scope.constant_f32(input, what, channels)?);
+        scope.constant_f32(input, what, channels)?;
     }
     let epsilon = scope.attributes.float("epsilon")?;
-    let factors =
-        tables[0].iter().zip(tables[3]).map(|(scale, variance)| scale / math::sqrt(variance + epsilon));
-    let kernel =
-        BatchKernel { factors: factors.collect(), bias: tables[1].to_vec(), mean: tables[2].to_vec() };
-    Ok(Prepared::one(x.clone(), kernel).macs(x.row_elements()))
+    let kernel = BatchKernel { epsilon, factors: Vec::new() };
+    Ok(Prepared::one(x.clone(), kernel).macs(x.row_elements()).loaded_bytes(channels as u64 * 4))
 }
 
 #[derive(Debug)]
 struct BatchKernel {
+    epsilon: f32,
+    /// `scale / sqrt(variance + epsilon)` of each channel.
     factors: Vec<f32>,
-    bias: Vec<f32>,
-    mean: Vec<f32>,
 }
 
 impl Kernel for BatchKernel {
+    fn load(&mut self, constants: &[Option<&Tensor>]) {
+        let table = |input: usize| constants.get(input).copied().flatten().and_then(Tensor::as_f32);
+        let pairs = table(1).unwrap_or_default().iter().zip(table(4).unwrap_or_default());
+        self.factors = pairs.map(|(scale, variance)| scale / math::sqrt(variance + self.epsilon)).collect();
+    }
+
     fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
         let (x, shape) = (call.f32(0)?, call.sizes(0));
+        let (bias, mean) = (call.f32(2)?, call.f32(3)?);
         let area: usize = shape[2..].iter().product();
-        let channels = self.mean.iter().zip(&self.factors).zip(&self.bias).cycle();
+        let channels = mean.iter().zip(&self.factors).zip(bias).cycle();
         let mut output = Vec::with_capacity(x.len());
         for (plane, ((mean, factor), bias)) in x.chunks_exact(area.max(1)).zip(channels) {
             output.extend(plane.iter().map(|x| (x - mean) * factor + bias));

@@ -70,7 +70,8 @@ fn prepare(
     let inner = usize::try_from(inner.fold(1_u64, u64::saturating_mul)).unwrap_or(usize::MAX);
     let output = scope.value(dtype, x.shape.clone())?;
     let macs = x.row_elements().saturating_mul(2);
-    Ok(Prepared::one(output, Quantize { inner, to: dtype }).macs(macs))
+    let scratch = x.row_elements().saturating_mul(4).saturating_add(scale.row_elements().saturating_mul(4));
+    Ok(Prepared::one(output, Quantize { inner, to: dtype }).macs(macs).scratch_bytes(scratch))
 }
 
 #[derive(Debug)]

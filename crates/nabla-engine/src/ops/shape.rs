@@ -234,7 +234,7 @@ pub(crate) fn transpose(scope: &Scope<'_>) -> Result<Prepared, Fault> {
         return Err(fault("perm", &format!("each of the {} axes once", x.rank()), &format!("{given:?}")));
     }
     let output = scope.value(x.dtype, order.iter().map(|axis| x.shape[*axis]).collect())?;
-    Ok(Prepared::one(output, Transpose { order }))
+    Ok(Prepared::one(output, Transpose { order }).scratch_bytes(x.row_elements().saturating_mul(8)))
 }
 
 #[derive(Debug)]

@@ -78,6 +78,7 @@ impl Net {
     }
 
     /// The same, as a task of its own.
+    #[expect(clippy::disallowed_methods, reason = "many clients at once, and clients that go away")]
     pub(crate) fn spawn(&self, body: &str, payment: &str) -> tokio::task::JoinHandle<Reply> {
         tokio::spawn(send(self.router.clone(), infer_request(body, Some(payment))))
     }

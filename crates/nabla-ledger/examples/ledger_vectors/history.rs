@@ -7,11 +7,7 @@ use nabla_types::{
 };
 use serde_json::{Value, json};
 
-#[path = "../../tests/ledger/world.rs"]
-#[expect(dead_code, reason = "the tests use the rest")]
-mod world;
-
-use world::{Chain, START_MS, World};
+use crate::world::{Chain, START_MS, World};
 
 /// The whole file.
 pub(crate) fn write() -> Value {

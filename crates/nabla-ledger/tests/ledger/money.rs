@@ -239,7 +239,7 @@ fn order_within_a_block_counts() {
     let spend = world.transfer(&new, world.alice.address(), UNIT, 1);
     let proposal =
         chain.state.propose(vec![spend.clone(), arrive.clone()], chain.time_ms).expect("conserves");
-    assert_eq!(proposal.accepted, [arrive.clone()]);
+    assert_eq!(proposal.accepted, std::slice::from_ref(&arrive));
     chain.push(vec![arrive, spend]);
     assert_eq!(chain.state.account(&new.address()), units(0, 0));
 }

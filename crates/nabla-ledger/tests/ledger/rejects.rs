@@ -218,7 +218,7 @@ impl Stage {
             ("accepted", big),
             ("bad_layout", with(&|b| b.layout.k = 4)),
             ("blob_known", with(&|b| *b = w.blob(b"manifest", 3_000))),
-            ("wrong_acknowledgement", with(&|b| drop(b.acks.pop()))),
+            ("wrong_acknowledgement", with(&|b| b.acks.truncate(2))),
             ("wrong_acknowledgement", with(&|b| b.acks.swap(0, 1))),
             ("wrong_acknowledgement", with(&|b| b.layout.size_bytes -= 1)),
             ("bad_signature", with(&|b| b.acks[0].node = w.storage[1].id())),

@@ -104,7 +104,7 @@ pub enum JournalError {
         height: u64,
         /// Why not.
         #[source]
-        source: BlockError,
+        source: Box<BlockError>,
     },
     /// An earlier write failed.
     #[error("the journal {} has ended: an earlier write failed; restart after the disk is in order", path.display())]
@@ -140,7 +140,8 @@ impl Journal {
         let mut reader = Reader { input: BufReader::new(&file), path: &path, offset: 0, length };
         while let Some(block) = reader.next(state.height() + 1)? {
             let (offset, height) = (block.offset, state.height() + 1);
-            let error = |source| JournalError::Apply { path: path.clone(), offset, height, source };
+            let error =
+                |source| JournalError::Apply { path: path.clone(), offset, height, source: Box::new(source) };
             state.apply(&block.block).map_err(error)?;
         }
         let end = reader.offset;
@@ -167,6 +168,12 @@ impl Journal {
         }
         self.end += record.len() as u64;
         Ok(())
+    }
+
+    /// From now on the disk is full.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn fill_disk(&mut self) {
+        self.file = File::options().write(true).open("/dev/full").expect("Linux has it");
     }
 
     /// Cut the file of this `length` back to the last whole record, and stand at its end.

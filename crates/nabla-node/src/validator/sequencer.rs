@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use nabla_ledger::{Proposal, Reject, Sequencer, State, SubmitError, Ticket, Wait};
+use nabla_ledger::{BlockError, Proposal, Reject, Sequencer, State, SubmitError, Ticket, Wait};
 use nabla_types::{
     TxId,
     api::Included,
@@ -116,6 +116,10 @@ impl SingleValidator {
     /// If the operating system gives no thread.
     pub fn open(setup: Setup) -> Result<Self, JournalError> {
         let (journal, state) = Journal::open(&setup.folder, setup.genesis)?;
+        Ok(Self::start(journal, state, setup.key, setup.clock))
+    }
+
+    fn start(journal: Journal, state: State, key: NodeKey, clock: Clock) -> Self {
         let (queue, messages) = sync_channel(WAITING_MAX);
         let shared = Arc::new(Shared {
             height: watch::Sender::new(state.height()),
@@ -124,19 +128,11 @@ impl SingleValidator {
             waiting: AtomicUsize::new(0),
             stopped: Mutex::new(None),
         });
-        let (key, clock) = (setup.key, setup.clock);
-        let mut worker = Worker {
-            shared: shared.clone(),
-            journal,
-            messages,
-            key,
-            clock,
-            deferred: Batch::default(),
-            ended: None,
-        };
+        let (deferred, ended) = (Batch::default(), None);
+        let mut worker = Worker { shared: shared.clone(), journal, messages, key, clock, deferred, ended };
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || worker.run());
         let thread = Mutex::new(Some(thread.expect("the operating system gives a thread")));
-        Ok(Self { queue, shared, thread })
+        Self { queue, shared, thread }
     }
 
     /// Look at the clock now, and release what has expired. Needed only where the clock does not run by
@@ -390,7 +386,13 @@ enum WorkerError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
-    Block(#[from] nabla_ledger::BlockError),
+    Block(Box<BlockError>),
+}
+
+impl From<BlockError> for WorkerError {
+    fn from(error: BlockError) -> Self {
+        Self::Block(Box::new(error))
+    }
 }
 
 /// An error and what is behind it, on one line.

@@ -21,11 +21,8 @@ pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     };
     let indices = scope.constant(1, "indices")?;
     let (length, chosen) = (usize::try_from(*length).unwrap_or(0), indices.as_i64().unwrap_or_default());
-    let places: Vec<usize> = chosen.iter().filter_map(|i| usize::try_from(*i).ok()).collect();
-    if places.is_empty()
-        || places.len() != indices.data().len()
-        || places.iter().any(|place| *place >= length)
-    {
+    let in_range = |index: &i64| usize::try_from(*index).is_ok_and(|index| index < length);
+    if chosen.is_empty() || !chosen.iter().all(in_range) {
         let expected = format!("INT64 indices below {length}");
         return Err(Fault::Table {
             what: "indices",
@@ -35,14 +32,17 @@ pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     // One row gives [1, n], as ONNX Runtime has it.
     let mut shape = if x.rank() == 1 { vec![Dim::Fixed(1), Dim::Fixed(0)] } else { x.shape.clone() };
     let last = shape.len() - 1;
-    shape[last] = Dim::Fixed(places.len() as u64);
+    shape[last] = Dim::Fixed(chosen.len() as u64);
     let output = scope.value(x.dtype, shape)?;
-    let kernel = FnKernel(move |call: &Call<'_>| {
+    let scratch = (chosen.len() as u64).saturating_mul(8);
+    let kernel = FnKernel(|call: &Call<'_>| {
         let x = call.input(0)?;
+        let chosen = call.input(1)?.as_i64().unwrap_or_default();
+        let places: Vec<usize> = chosen.iter().filter_map(|index| usize::try_from(*index).ok()).collect();
         let length = sizes(x.shape()).last().copied().unwrap_or(1).max(1);
         Ok(vec![each!(x.data(), v => {
             v.chunks_exact(length).flat_map(|row| places.iter().map(|place| copy(&row[*place]))).collect()
         })])
     });
-    Ok(Prepared::one(output, kernel))
+    Ok(Prepared::one(output, kernel).scratch_bytes(scratch))
 }

@@ -54,7 +54,8 @@ pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     // Of equal keys the first counts.
     let table = keys.into_iter().enumerate().rev().map(|(at, key)| (key, at)).collect();
     let output = scope.value(values.dtype(), x.shape.clone())?;
-    Ok(Prepared::one(output, Encoder { table, values }).macs(x.row_elements().saturating_mul(16)))
+    let (macs, scratch) = (x.row_elements().saturating_mul(16), x.row_elements().saturating_mul(320));
+    Ok(Prepared::one(output, Encoder { table, values }).macs(macs).scratch_bytes(scratch))
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -82,7 +82,9 @@ fn table<'a>(scope: &Scope<'a>, outputs: usize) -> Result<(Dim, &'a ValueType), 
 fn prepared(outputs: Vec<ValueType>, table: &ValueType, kernel: Linear) -> Prepared {
     let macs = table.row_elements().saturating_add(64);
     let scratch_bytes = table.row_elements().saturating_mul(8).saturating_add(256);
-    Prepared { outputs, macs, scratch_bytes, kernel: Box::new(kernel) }
+    let fixed = |dim: usize| table.concrete(1).get(dim).copied().unwrap_or(0);
+    let loaded_bytes = Panels::bytes(fixed(1), fixed(0));
+    Prepared { outputs, macs, scratch_bytes, loaded_bytes, kernel: Box::new(kernel) }
 }
 
 #[derive(Debug)]

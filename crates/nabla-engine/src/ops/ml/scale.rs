@@ -27,15 +27,14 @@ pub(crate) fn scaler(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     for name in ["offset", "scale"] {
         let values = scope.attributes.floats(name)?;
         tables.push(match values {
-            [one] => vec![*one; count],
-            many if many.len() == count => many.to_vec(),
+            values if values.len() == 1 || values.len() == count => values.to_vec(),
             other => return Err(fault(name, &format!("1 or {count} floats"), &other.len().to_string())),
         });
     }
     let x = scope.input(0)?;
     let output = scope.value(Dtype::F32, x.shape.clone())?;
     let kernel = FnKernel(move |call: &Call<'_>| {
-        let table = tables[0].iter().zip(&tables[1]).cycle();
+        let table = tables[0].iter().cycle().zip(tables[1].iter().cycle());
         let scaled =
             as_f32(call)?.iter().zip(table).map(|(x, (offset, scale))| (x - offset) * scale).collect();
         Ok(vec![TensorData::F32(scaled)])

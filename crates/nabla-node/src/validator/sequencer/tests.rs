@@ -172,3 +172,27 @@ async fn a_full_queue_says_so() {
     assert_eq!(validator.shared.waiting_bytes.load(Ordering::SeqCst), 0);
     assert_eq!(validator.submit(transfer(&World::new(), 1)).await.map(|included| included.height), Ok(1));
 }
+
+/// A block that cannot be written is in nobody's answer or sight, and nothing follows it until a restart.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_full_disk_stops_the_ledger_but_not_its_readers() {
+    let folder = TempDir::new().expect("a folder");
+    let world = World::new();
+    let (mut journal, state) = Journal::open(folder.path(), world.genesis.clone()).expect("new");
+    journal.fill_disk();
+    let validator = SingleValidator::start(journal, state, world.validator.clone(), Box::new(|| START_MS));
+    let answers = submit_all(&validator, (0..3).map(|number| transfer(&world, number)).collect()).await;
+    for answer in answers {
+        let error = answer.expect_err("the disk is full");
+        assert_eq!(error.code(), "ledger_stopped");
+    }
+    validator.stop();
+    let late = validator.submit(transfer(&world, 3)).await.expect_err("stopped").to_string();
+    assert!(late.contains("cannot write the journal") && late.contains("No space left"), "{late}");
+    assert_eq!(validator.state().height(), 0);
+    assert_eq!(validator.state().account(&world.bob.address()).purchased, Opg::whole(100));
+    drop(validator);
+    let again = open(folder.path());
+    assert_eq!(again.submit(transfer(&world, 1)).await.map(|included| included.height), Ok(1));
+}

@@ -86,7 +86,9 @@ fn prepared(
     let macs = steps.saturating_add(targets as u64 * 20);
     let scratch_bytes = (count as u64).saturating_mul(4).saturating_add(targets as u64 * 16 * ROWS as u64);
     let kernel = Trees { targets, features: count, finish, forest: Forest::default() };
-    Ok(Prepared { outputs, macs, scratch_bytes, kernel: Box::new(kernel) })
+    let entries = constants.iter().map(|table| table.data().len() as u64).fold(0, u64::saturating_add);
+    let loaded_bytes = entries.saturating_mul(8);
+    Ok(Prepared { outputs, macs, scratch_bytes, loaded_bytes, kernel: Box::new(kernel) })
 }
 
 #[derive(Debug)]

@@ -1,0 +1,1 @@
+//! Measure every step of a paid call, and say how far it is from what it cannot beat.

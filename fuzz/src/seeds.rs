@@ -1,0 +1,293 @@
+//! Valid inputs to begin from: the golden vectors of `spec/vectors`, the models of `models`, and the small
+//! graphs of the engine's oracle, one for almost every operator.
+
+use std::sync::LazyLock;
+
+use nabla_engine::{Limits, NoExternalData, import_onnx};
+use nabla_node::network::Plan;
+use nabla_pay::{AccountKey, x402};
+use nabla_store::{Code, encode};
+use nabla_types::{
+    ModelId, Opg,
+    api::{ErrorBody, ErrorInfo, Resource},
+    cbor,
+    payment::Nonce,
+    receipt::Price,
+};
+use serde_json::Value;
+
+use crate::sections::pack;
+
+/// The present of every body, Unix seconds.
+pub const NOW_S: u64 = 1_785_000_000;
+
+macro_rules! json {
+    ($path:literal) => {
+        LazyLock::new(|| serde_json::from_str(include_str!(concat!("../../", $path))).expect("committed JSON"))
+    };
+}
+
+static WIRE: LazyLock<Value> = json!("spec/vectors/wire.json");
+static RECEIPTS: LazyLock<Value> = json!("spec/vectors/receipt.json");
+static CHAIN: LazyLock<Value> = json!("spec/vectors/ledger.json");
+static ORACLE: LazyLock<Value> = json!("crates/nabla-engine/tests/oracle/cases.json");
+const MODELS: [&[u8]; 2] =
+    [include_bytes!("../../models/digits/model.onnx"), include_bytes!("../../models/tumor/model.onnx")];
+const EXAMPLES: [&str; 2] = [
+    include_str!("../../models/digits/examples/one.json"),
+    include_str!("../../models/tumor/examples/one.json"),
+];
+
+fn unhex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().expect("a text").trim_start_matches("0x");
+    hex::decode(text).expect("vectors are hex")
+}
+
+fn each<'v>(list: &'v Value, field: &'v str) -> impl Iterator<Item = &'v Value> {
+    list.as_array().expect("a list").iter().filter_map(move |item| item.get(field))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("a text")
+}
+
+/// Signed receipts: the valid ones and the lies.
+#[must_use]
+pub fn receipts() -> Vec<Vec<u8>> {
+    each(&RECEIPTS["valid"], "receipt").chain(each(&RECEIPTS["invalid"], "receipt")).map(unhex).collect()
+}
+
+/// Receipts with everything that their readers hold.
+#[must_use]
+pub fn readers() -> Vec<Vec<u8>> {
+    let reader = |vector: &Value| {
+        let context = &vector["context"];
+        let part = |name: &str| context.get(name).map(unhex).unwrap_or_default();
+        let exact = |name: &str| context.get(name).map(text).unwrap_or_default().as_bytes().to_vec();
+        let mut fields = vec![0xff];
+        for (name, length) in
+            [("network", 32), ("nonce", 32), ("model", 32), ("payment", 32), ("salt", 32), ("payer", 20)]
+        {
+            let mut field = part(name);
+            field.resize(length, 0);
+            fields.extend(field);
+        }
+        pack(&[&unhex(&vector["receipt"]), &exact("request"), &exact("response"), &part("proof"), &fields])
+    };
+    RECEIPTS["valid"].as_array().expect("a list").iter().map(reader).collect()
+}
+
+/// Layouts.
+#[must_use]
+pub fn layouts() -> Vec<Vec<u8>> {
+    let made = encode(b"a blob of some length", Code::new(2, 3).expect("a code")).expect("small");
+    vec![unhex(&WIRE["layout"]["cbor"]), cbor::encode(&made.layout)]
+}
+
+/// Manifests of models.
+#[must_use]
+pub fn manifests() -> Vec<Vec<u8>> {
+    vec![unhex(&WIRE["manifest"]["cbor"])]
+}
+
+/// Revisions.
+#[must_use]
+pub fn revisions() -> Vec<Vec<u8>> {
+    vec![unhex(&WIRE["revision"]["cbor"])]
+}
+
+/// Geneses.
+#[must_use]
+pub fn geneses() -> Vec<Vec<u8>> {
+    each(&WIRE["genesis"], "cbor").map(unhex).chain([ledger_genesis()]).collect()
+}
+
+/// The genesis of the golden ledger.
+#[must_use]
+pub fn ledger_genesis() -> Vec<u8> {
+    unhex(&CHAIN["genesis"]["cbor"])
+}
+
+/// The blocks of the golden ledger.
+#[must_use]
+pub fn ledger_blocks() -> Vec<Vec<u8>> {
+    each(&CHAIN["blocks"], "cbor").map(unhex).collect()
+}
+
+/// Transactions: those of the wire's vectors and those of the golden ledger.
+#[must_use]
+pub fn transactions() -> Vec<Vec<u8>> {
+    let decode = |bytes: Vec<u8>| {
+        let max = nabla_types::chain::BLOCK_BYTES_MAX;
+        cbor::decode::<nabla_types::chain::Block>("block", &bytes, max).expect("golden").txs
+    };
+    let ledger = ledger_blocks().into_iter().flat_map(decode).map(|tx| cbor::encode(&tx));
+    each(&WIRE["transactions"], "cbor").map(unhex).chain(ledger).collect()
+}
+
+/// Blocks.
+#[must_use]
+pub fn blocks() -> Vec<Vec<u8>> {
+    [unhex(&WIRE["block"]["empty_block_cbor"])].into_iter().chain(ledger_blocks()).collect()
+}
+
+/// Inclusion proofs.
+#[must_use]
+pub fn proofs() -> Vec<Vec<u8>> {
+    vec![unhex(&WIRE["proof"])]
+}
+
+/// Holders' acknowledgements.
+#[must_use]
+pub fn acks() -> Vec<Vec<u8>> {
+    vec![unhex(&WIRE["holder"]["cbor"])]
+}
+
+/// Tensors, alone and in lists.
+#[must_use]
+pub fn tensors() -> Vec<Vec<u8>> {
+    let alone = each(&WIRE["tensors"]["each"], "cbor").map(unhex);
+    alone.chain([unhex(&WIRE["tensors"]["list_cbor"])]).collect()
+}
+
+/// Tensors in JSON.
+#[must_use]
+pub fn tensors_json() -> Vec<Vec<u8>> {
+    let nested = r#"{"name":"x","shape":[2,2],"datatype":"FP64","data":[[1,"NaN"],[-0.0,1e-300]]}"#;
+    let wire = each(&WIRE["tensors"]["each"], "json").map(|json| json.to_string().into_bytes());
+    wire.chain([nested.into()]).collect()
+}
+
+/// Requests to run a model, and answers.
+#[must_use]
+pub fn calls() -> Vec<Vec<u8>> {
+    let contexts = || each(&RECEIPTS["valid"], "context");
+    let exact = |field: &'static str| contexts().filter_map(move |context| context.get(field)).map(text);
+    let example = |inputs: &&str| {
+        let head = format!(r#"{{"model":"a/b","nonce":"{}","#, Nonce([9; 32]));
+        inputs.replacen('{', &head, 1)
+    };
+    let examples = EXAMPLES.iter().map(example);
+    let calls = exact("request").chain(exact("response")).map(str::to_owned).chain(examples);
+    calls.map(String::into_bytes).collect()
+}
+
+/// JSON bodies of the interface that have no vector.
+#[must_use]
+pub fn bodies() -> Vec<Vec<u8>> {
+    let state = nabla_ledger::State::genesis(
+        cbor::decode("genesis", &ledger_genesis(), nabla_types::chain::Genesis::BYTES_MAX).expect("golden"),
+    );
+    let status = serde_json::to_vec(&state.expect("golden").status()).expect("plain data");
+    let info = ErrorInfo { code: "a_code".to_owned(), message: "a message".to_owned(), hint: None };
+    let error = serde_json::to_vec(&ErrorBody { error: info }).expect("plain data");
+    vec![status, error, WIRE["holder"]["json"].to_string().into_bytes()]
+}
+
+/// What a call is offered for.
+#[must_use]
+pub fn offer() -> x402::Offer {
+    let per_call = Opg::from_units(1_000);
+    let price = Price { per_call, per_gigamac: Opg::from_units(10), royalty: Opg::ZERO };
+    let amount = Opg::from_units(1_010);
+    x402::Offer { chain_id: 31_337, model: ModelId([3; 32]), price, macs: 5, amount, timeout_seconds: 60 }
+}
+
+/// How the payer answers terms.
+#[must_use]
+pub fn answer() -> x402::Answer {
+    x402::Answer { chain_id: 31_337, limit: Opg::from_units(5_000), now: NOW_S, nonce: Nonce([4; 32]) }
+}
+
+/// Payments for [`offer`].
+#[must_use]
+pub fn payments() -> Vec<Vec<u8>> {
+    let key = AccountKey::from_secret(&[7; 32]).expect("a small number is a key");
+    let payload = x402::pay(&key, &offer().requirements(), &answer()).expect("terms within the limit");
+    vec![serde_json::to_vec(&payload).expect("plain data")]
+}
+
+/// Terms of a 402.
+#[must_use]
+pub fn terms() -> Vec<Vec<u8>> {
+    let url = "http://127.0.0.1:1/nabla/v1/infer".to_owned();
+    let resource = Resource { url, description: "a call".to_owned(), mime_type: "application/json".to_owned() };
+    vec![serde_json::to_vec(&offer().payment_required("why", resource)).expect("plain data")]
+}
+
+/// Amounts, ids, names and the like.
+#[must_use]
+pub fn texts() -> Vec<Vec<u8>> {
+    let amounts = each(&WIRE["amounts"], "text").map(text).map(str::to_owned);
+    let ids = [64, 130, 128, 40].map(|length| "0x".to_owned() + &"5a".repeat(length / 2));
+    let bare = ids.clone().map(|id| id[2..].to_owned());
+    let names = ["alice/digits", "A-1/x_y.z", "README.md", "onnx/model.onnx"].map(str::to_owned);
+    amounts.chain(ids).chain(bare).chain(names).map(String::into_bytes).collect()
+}
+
+/// ONNX files: the oracle's small ones, and the repository's models.
+#[must_use]
+pub fn onnx() -> Vec<Vec<u8>> {
+    each(&ORACLE, "model").map(unhex).chain(MODELS.map(<[u8]>::to_vec)).collect()
+}
+
+/// Canonical graphs with their weights.
+#[must_use]
+pub fn models() -> Vec<Vec<u8>> {
+    let import = |bytes: Vec<u8>| import_onnx(&bytes, &NoExternalData, &Limits::default()).ok();
+    let models = onnx().into_iter().filter_map(import);
+    models.map(|model| pack(&[&model.graph_bytes(), &model.weights_bytes()])).collect()
+}
+
+/// A layout and the frames of its shards, all of them or without the first.
+#[must_use]
+pub fn shards() -> Vec<Vec<u8>> {
+    let made = encode(b"a blob that is cut into shards", Code::new(2, 4).expect("a code")).expect("small");
+    let layout = cbor::encode(&made.layout);
+    let frame = |(index, shard): (u16, &[u8])| [&index.to_be_bytes(), shard].concat();
+    let frames: Vec<Vec<u8>> = (0..).zip(made.shards.iter().map(AsRef::as_ref)).map(frame).collect();
+    let with = |frames: &[Vec<u8>]| {
+        let parts: Vec<&[u8]> = [layout.as_slice()].into_iter().chain(frames.iter().map(Vec::as_slice)).collect();
+        pack(&parts)
+    };
+    vec![with(&frames), with(&frames[1..]), with(&frames[3..])]
+}
+
+/// A code, and a blob for it.
+#[must_use]
+pub fn codes() -> Vec<Vec<u8>> {
+    let blob = [b'b'; 700];
+    let codes: [[u8; 8]; 4] =
+        [[3, 5, 0, 9, 0, 0, 0, 0], [3, 5, 2, 0, 0, 0, 0, 0], [1, 3, 1, 3, 0, 0, 0, 0], [10, 30, 7, 1, 0, 0, 0, 0]];
+    codes.iter().map(|code| [code.as_slice(), &blob].concat()).collect()
+}
+
+/// The journal of the golden ledger, whole and torn.
+#[must_use]
+pub fn journals() -> Vec<Vec<u8>> {
+    let records = (1..).zip(ledger_blocks()).map(|(height, block)| journal_record(height, &block));
+    let whole: Vec<u8> = records.flatten().collect();
+    let torn = whole[..whole.len() - 10].to_vec();
+    vec![Vec::new(), whole, torn]
+}
+
+/// A record of the journal, its checksums right.
+#[must_use]
+pub fn journal_record(height: u64, block: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
+    let mut record = b"nblk".to_vec();
+    record.extend_from_slice(&height.to_be_bytes());
+    record.extend_from_slice(&length.to_be_bytes());
+    record.extend_from_slice(blake3::hash(&record).as_bytes());
+    record.extend_from_slice(block);
+    record.extend_from_slice(blake3::hash(block).as_bytes());
+    record
+}
+
+/// The configurations of a development network.
+#[must_use]
+pub fn configs() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let paths = Plan::development(11_400).write(folder.path()).expect("a new network");
+    paths.iter().map(|path| std::fs::read(path).expect("just written")).collect()
+}
