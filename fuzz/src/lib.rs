@@ -76,7 +76,7 @@ pub const BODIES: [Body; 24] = [
     body("onnx", onnx, seeds::onnx, 3000),
     body("model", model, seeds::models, 3000),
     body("shards", shards, seeds::shards, 3000),
-    body("code", code, seeds::codes, 1000),
+    body("code", code, seeds::codes, 300),
     body("verify", verify, seeds::readers, 2000),
     body("journal", journal, seeds::journals, 500),
     body("journal_block", journal_block, seeds::ledger_blocks, 500),

@@ -26,7 +26,7 @@ struct Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self { body, seed, round, input } = self;
+            let Self { body, seed, round, input } = &*self;
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}.input", body.name));
             let kept = std::fs::write(&path, input);
             println!("body {}, NABLA_FUZZ_SEED={seed}, {round}, {} bytes", body.name, input.len());
@@ -109,6 +109,23 @@ fn verify() {
 #[test]
 fn files() {
     ["journal", "journal_block", "config"].iter().for_each(|name| check(name));
+}
+
+/// Inputs that once broke something: `regressions/<body>-<what it was>`.
+#[test]
+fn what_was_broken_stays_whole() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let entries = std::fs::read_dir(&folder).expect("the folder is committed");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("it can be read").path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let body = BODIES.iter().find(|body| name.starts_with(&format!("{}-", body.name)));
+        let body = body.unwrap_or_else(|| panic!("{name}: no body of this name"));
+        println!("{name}");
+        (body.run)(&std::fs::read(&file).expect("it can be read"));
+    }
 }
 
 /// Seeds are worth mutating only if the body gets past the decoder with them.

@@ -145,6 +145,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// A crate's sentence is the same in its `Cargo.toml`, its README.md and the first line of its documentation.
+/// A heading may stand before it.
 #[must_use]
 pub fn check_sentences(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -152,7 +153,8 @@ pub fn check_sentences(tree: &Tree) -> Vec<Finding> {
         let root = ["src/lib.rs", "src/main.rs"].map(|file| format!("{}/{file}", manifest.folder));
         let root = root.into_iter().find(|path| tree.text(path).is_some()).unwrap_or_default();
         for (path, start) in [(root, "//! "), (format!("{}/README.md", manifest.folder), "")] {
-            let first = tree.text(&path).and_then(|text| text.lines().next()).unwrap_or("nothing");
+            let mut lines = tree.text(&path).unwrap_or_default().lines();
+            let first = lines.find(|line| !line.is_empty() && !line.starts_with("# ")).unwrap_or("nothing");
             let got = first.strip_prefix(start).unwrap_or(first);
             if got != manifest.description {
                 let text = format!(
@@ -260,7 +262,8 @@ mod tests {
             .len()
         };
         assert_eq!(check("//! Be one.\n", "Be one.\nMore.\n"), 0);
-        assert_eq!(check("//! Be two.\n", "# a\nBe one.\n"), 2);
+        assert_eq!(check("//! Be two.\n", "# a\n\nBe one.\n"), 1);
+        assert_eq!(check("//! Be one.\n", "Be two.\n\nBe one.\n"), 1);
     }
 
     #[test]

@@ -38,15 +38,14 @@ pub struct Manifest {
     pub lints: Option<Table>,
 }
 
-/// The crates of the workspace.
+/// The crates of the workspace: every folder below the root with a `Cargo.toml`.
 ///
 /// # Panics
 /// If a `Cargo.toml` is no TOML.
 #[must_use]
 pub fn manifests(tree: &Tree) -> Vec<Manifest> {
     let files = tree.texts().filter_map(|(path, text)| Some((path.strip_suffix("/Cargo.toml")?, text)));
-    let of_workspace = files.filter(|(folder, _)| folder.starts_with("crates/") || *folder == "xtask");
-    of_workspace.map(|(folder, text)| read(folder, text)).collect()
+    files.map(|(folder, text)| read(folder, text)).collect()
 }
 
 fn read(folder: &str, text: &str) -> Manifest {

@@ -11,6 +11,8 @@ use std::{
 pub struct Tree {
     /// `None` where a file is no UTF-8 text.
     files: BTreeMap<String, Option<String>>,
+    /// What is made here and not committed, from the root.
+    ignored: Vec<String>,
 }
 
 impl Tree {
@@ -23,7 +25,7 @@ impl Tree {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository");
         let ignored =
             Ignored::read(&fs::read_to_string(root.join(".gitignore")).expect("there is a .gitignore"));
-        let mut tree = Self::default();
+        let mut tree = Self { ignored: ignored.paths.clone(), ..Self::default() };
         let mut folders = vec![(root.to_owned(), String::new())];
         while let Some((folder, path)) = folders.pop() {
             for (entry, name) in entries(&folder) {
@@ -46,9 +48,8 @@ impl Tree {
     /// A tree that is made up, for tests.
     #[must_use]
     pub fn of(files: &[(&str, &str)]) -> Self {
-        Self {
-            files: files.iter().map(|(path, text)| ((*path).to_owned(), Some((*text).to_owned()))).collect(),
-        }
+        let files = files.iter().map(|(path, text)| ((*path).to_owned(), Some((*text).to_owned())));
+        Self { files: files.collect(), ignored: Vec::new() }
     }
 
     /// A file's text.
@@ -62,13 +63,14 @@ impl Tree {
         self.files.iter().filter_map(|(path, text)| Some((path.as_str(), text.as_deref()?)))
     }
 
-    /// Whether there is a file or a folder here.
+    /// Whether there is a file or a folder here, or may come to be by building.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         let folder = format!("{path}/");
         self.files.contains_key(path)
             || path.is_empty()
+            || self.ignored.iter().any(|ignored| ignored == path)
             || self.files.range(folder.clone()..).next().is_some_and(|(next, _)| next.starts_with(&folder))
     }
 }

@@ -44,7 +44,7 @@ pub(crate) enum Command {
         #[arg(long)]
         reset: bool,
         /// The first of ten ports; the gateway listens on it.
-        #[arg(long, default_value_t = 11_400)]
+        #[arg(long, default_value_t = 11_400, value_parser = clap::value_parser!(u16).range(1..=65_526))]
         port: u16,
     },
     /// Publish a folder that holds one .onnx file.
@@ -183,7 +183,7 @@ pub(crate) enum NetworkCommand {
         /// Where to.
         folder: PathBuf,
         /// The first of ten ports.
-        #[arg(long, default_value_t = 11_400)]
+        #[arg(long, default_value_t = 11_400, value_parser = clap::value_parser!(u16).range(1..=65_526))]
         port: u16,
         /// The network's name.
         #[arg(long, default_value = "nabla-local")]

@@ -103,6 +103,7 @@ fn client(error: &ClientError) -> (String, Option<String>, u8) {
 fn node(error: &nabla_node::Error) -> (String, Option<String>, u8) {
     let exit = match error {
         nabla_node::Error::Config { .. } | nabla_node::Error::BadFile { .. } => exit::BAD_INPUT,
+        nabla_node::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => exit::BAD_INPUT,
         nabla_node::Error::Ledger { source, .. } => client(source).2,
         _ => exit::FAILED,
     };

@@ -35,7 +35,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     let asked = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && asked {
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let message: Vec<_> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = message.join(" ").trim_start_matches("error: ").to_owned();
         let info = serde_json::json!({ "code": "usage", "message": message, "hint": "try --help" });
         Output::new(true).document(&serde_json::json!({ "ok": false, "error": info }));
     }

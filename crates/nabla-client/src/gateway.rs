@@ -1,5 +1,7 @@
 //! Running a model through a gateway: quote, payment, answer, receipt.
 
+use std::time::Duration;
+
 use base64::{
     Engine as _,
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
@@ -23,6 +25,8 @@ use crate::{Error, Http, http};
 
 /// Times that a paid call is sent again, with the same payment, when no answer comes.
 const REPEATS: u32 = 2;
+/// Time before the first of them; longer before the next.
+const REPEAT_PAUSE: Duration = Duration::from_millis(250);
 
 /// A gateway, for one client.
 #[derive(Debug, Clone)]
@@ -137,7 +141,10 @@ impl GatewayClient {
             let request =
                 self.http.request(Method::POST, &url).header(HEADER_PAYMENT, &header).body(body.clone());
             match http::send(&url, request).await {
-                Err(Error::Unreachable { .. }) if repeats < REPEATS => repeats += 1,
+                Err(error) if repeats < REPEATS && may_be_repeated(&error) => {
+                    repeats += 1;
+                    tokio::time::sleep(REPEAT_PAUSE * repeats).await;
+                }
                 result => return result,
             }
         }
@@ -193,6 +200,17 @@ impl GatewayClient {
             payment,
             payer,
         })
+    }
+}
+
+/// No answer, or one that says that the payment's state is not known: the same payment may bring it.
+fn may_be_repeated(error: &Error) -> bool {
+    match error {
+        Error::Unreachable { .. } => true,
+        Error::Answered { status: 503, info, .. } => {
+            matches!(info.code.as_str(), "payment_unknown" | "answer_unavailable")
+        }
+        _ => false,
     }
 }
 

@@ -96,7 +96,9 @@ impl NetworkBackend {
             });
         }
         let answered: Vec<_> = asked.join_all().await.into_iter().flatten().collect();
-        let known = KnownNodes { until_ms: now + NODE_INFO_LIFE_MS, announcements, answered: answered.clone() };
+        // That nobody answers is not remembered: somebody may come up at any moment.
+        let until_ms = if answered.is_empty() { 0 } else { now + NODE_INFO_LIFE_MS };
+        let known = KnownNodes { until_ms, announcements, answered: answered.clone() };
         *self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(answered)
     }

@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{BoxError, Json, Router, error_handling::HandleErrorLayer, extract::State, routing::get};
 use nabla_client::{BlobClient, Http, LedgerClient};
 use nabla_engine::Runtime;
+use nabla_gateway::Gateway;
 use nabla_pay::AccountKey;
 use nabla_store::{DataFolder, FolderConfig, ShardStore};
 use nabla_types::{
@@ -63,6 +64,7 @@ pub struct Node {
     background: JoinSet<()>,
     models: Option<Arc<Models>>,
     sequencer: Option<Arc<SingleValidator>>,
+    gateway: Option<Gateway<NetworkBackend>>,
     _folder: DataFolder,
 }
 
@@ -80,6 +82,7 @@ pub(crate) struct Parts {
     models: Option<Arc<Models>>,
     inference: Option<Arc<Inference>>,
     sequencer: Option<Arc<SingleValidator>>,
+    gateway: Option<Gateway<NetworkBackend>>,
 }
 
 impl Node {
@@ -108,6 +111,7 @@ impl Node {
             background,
             models: parts.models,
             sequencer: parts.sequencer,
+            gateway: parts.gateway,
             _folder: folder,
         })
     }
@@ -139,6 +143,10 @@ impl Node {
     /// Stop in order. See the module.
     pub async fn stop(mut self) {
         self.background.shutdown().await;
+        if let Some(gateway) = &self.gateway {
+            // Paid calls end in an answer or a release, those of clients that left too.
+            let _ = tokio::time::timeout(STOP_TIMEOUT, gateway.finish()).await;
+        }
         let _ = self.stop.send(true);
         let finish = async { while self.server.join_next().await.is_some() {} };
         if tokio::time::timeout(STOP_TIMEOUT, finish).await.is_err() {
@@ -203,10 +211,12 @@ impl Parts {
             models: None,
             inference: None,
             sequencer: None,
+            gateway: None,
         };
         parts.sequencer = validator::open(&parts)?;
         parts.models = parts.open_models(runtime)?;
         parts.inference = parts.open_inference()?;
+        parts.gateway = parts.open_gateway();
         Ok(parts)
     }
 
@@ -261,8 +271,8 @@ impl Parts {
         if let Some(inference) = &self.inference {
             router = router.merge(inference::router(inference.clone()));
         }
-        if let Some(models) = self.models.clone().filter(|_| self.config.has(Role::Gateway)) {
-            router = router.merge(self.gateway(models));
+        if let Some(gateway) = &self.gateway {
+            router = router.merge(gateway.router());
         }
         Ok(router)
     }
@@ -279,7 +289,8 @@ impl Parts {
         Router::new().route("/nabla/v1/node", get(node_info)).with_state(Arc::new(about))
     }
 
-    fn gateway(&self, models: Arc<Models>) -> Router {
+    fn open_gateway(&self) -> Option<Gateway<NetworkBackend>> {
+        let models = self.models.clone().filter(|_| self.config.has(Role::Gateway))?;
         let info = NetworkInfo {
             network: self.network,
             name: self.genesis.name.clone(),
@@ -297,7 +308,7 @@ impl Parts {
             models,
             cache: Cache::default(),
         };
-        nabla_gateway::router(Arc::new(backend), config)
+        Some(Gateway::new(Arc::new(backend), config))
     }
 
     fn begin_background(&self, tasks: &mut JoinSet<()>) {

@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`account`] | [`AccountKey`](account::AccountKey), and the account behind a signature |
+//! | [`account`] | [`AccountKey`], and the account behind a signature |
 //! | [`eip712`] | the digests that wallets sign: payments (EIP-3009) and model registrations |
 //! | [`quote`] | storage fees, and who gets what of a settled amount |
 //! | [`x402`] | from the terms of a 402 to a signed payment, and back |

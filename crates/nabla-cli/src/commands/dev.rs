@@ -5,9 +5,9 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Publisher;
 use nabla_engine::{Engine, Kernels};
-use nabla_node::{Config, Node, network::Plan};
+use nabla_node::{Config, Node, network::{GENESIS_FILE, Plan}, read_genesis};
 use nabla_pay::AccountKey;
-use nabla_store::Code;
+use nabla_store::{Code, DataFolder};
 use nabla_types::Opg;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ const DEV_BALANCE: Opg = Opg::whole(10);
 pub(super) async fn dev(context: &Context<'_>, reset: bool, port: u16) -> Result<()> {
     let folder = context.home.dev();
     if reset && folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot wipe {}", folder.display()))?;
+        wipe(&folder)?;
     }
     let nodes = start_all(&folder, port).await?;
     let url = format!("http://127.0.0.1:{port}");
@@ -37,13 +37,38 @@ pub(super) async fn dev(context: &Context<'_>, reset: bool, port: u16) -> Result
     Ok(())
 }
 
+/// Remove an earlier run's network, unless it runs.
+fn wipe(folder: &Path) -> Result<()> {
+    // Held until everything is gone. Whatever else is wrong with the folder is a reason to wipe it.
+    let validator = read_genesis(&folder.join(GENESIS_FILE))
+        .map(|genesis| DataFolder::open(folder.join("validator").join("data"), "node", genesis.network()));
+    if let Ok(Err(error @ nabla_store::Error::InUse { .. })) = validator {
+        return Err(nabla_node::Error::Store(error).into());
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("cannot wipe {}", folder.display()))
+}
+
 async fn start_all(folder: &Path, port: u16) -> Result<Vec<Node>> {
     let engine = Arc::new(Engine::new(Kernels::Auto)?);
-    let mut nodes = Vec::new();
-    for path in Plan::development(port).write(folder)? {
-        nodes.push(Node::start(Config::read(&path)?, engine.clone()).await?);
+    let mut nodes: Vec<Node> = Vec::new();
+    for mut config in configs(folder, port)? {
+        if let Some(validator) = nodes.first() {
+            config.ledger = Some(validator.url().to_owned());
+        }
+        nodes.push(Node::start(config, engine.clone()).await?);
     }
     Ok(nodes)
+}
+
+/// The network's configurations, the validator's first. An earlier run may have written them for other ports.
+fn configs(folder: &Path, port: u16) -> Result<Vec<Config>> {
+    let paths = Plan::development(port).write(folder)?;
+    let mut configs = paths.iter().map(|path| Config::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let first = configs.iter().map(|config| config.listen.port()).min().unwrap_or(port);
+    for config in &mut configs {
+        config.listen.set_port(port.saturating_add(config.listen.port() - first));
+    }
+    Ok(configs)
 }
 
 async fn fund(network: &Network, account: &AccountKey) -> Result<()> {

@@ -18,6 +18,8 @@ fn state_stays_until_it_is_wiped() {
     let mut dev = Dev::start(&mut sandbox, &[]);
     let port = dev.port;
     sandbox.ok(&["push", "models/tumor", "my/tumor"]);
+    // A start tops the account up if it holds less than 10 OPG: it holds more.
+    sandbox.ok(&["wallet", "fund"]);
     let input = ["--input", "models/tumor/examples/one.json"];
     let run = ["run", "my/tumor", input[0], input[1]];
     let first = sandbox.json(&run);

@@ -36,12 +36,14 @@ async fn a_payment_buys_one_request() {
     let (first, second) = (body(1), body(2));
     let payment = net.pay(&first, 1).await;
     net.check_answer(&net.infer(&first, Some(&payment)).await, &first);
-    net.infer(&second, Some(&payment)).await.check_error(409, "payment_replayed");
-    let pinned = first
-        .replace("\"model\":", "\"model_id\":\"")
-        .replace("\"alice", &format!("{}\",\"model\":\"alice", "07".repeat(32)));
-    net.infer(&pinned, Some(&payment)).await.check_error(409, "payment_replayed");
-    assert_eq!((net.fake.counts().1, net.balance()), (1, BALANCE - AMOUNT));
+    // A request for another name or model is refused here, another request for the same by the provider.
+    let other_name = first.replace("alice/digits", "alice/letters");
+    let pinned = format!("{{\"model_id\":\"{}\",{}", "07".repeat(32), first.trim().trim_start_matches('{'));
+    for (request, asked) in [(&other_name, 1), (&pinned, 1), (&second, 2)] {
+        net.infer(request, Some(&payment)).await.check_error(409, "payment_replayed");
+        assert_eq!(net.fake.counts(), (asked, 1), "{request}");
+    }
+    assert_eq!(net.balance(), BALANCE - AMOUNT);
 }
 
 /// A provider's answer is lost after it settled: nobody else runs, and its stored answer is fetched.
@@ -144,6 +146,17 @@ async fn a_resumed_call_moves_on_if_its_provider_has_left() {
     net.fake.state().gone.push(node);
     net.check_answer(&net.infer(&body, Some(&payment)).await, &body);
     assert_eq!(net.fake.payment().provider, net.fake.node(1));
+}
+
+#[tokio::test]
+async fn a_resumed_call_does_not_move_to_a_dearer_provider() {
+    let net = stuck().await;
+    let (body, payment) = (body(1), net.pay(&body(1), 1).await);
+    let (gone, dear) = (net.fake.node(0), net.fake.node(1));
+    net.fake.state().gone.push(gone);
+    net.fake.state().prices.insert(dear, AMOUNT);
+    net.infer(&body, Some(&payment)).await.check_error(503, "no_provider_answered");
+    assert_eq!((net.fake.counts(), net.fake.payment().provider), ((1, 0), gone));
 }
 
 #[tokio::test]

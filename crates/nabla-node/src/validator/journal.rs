@@ -209,14 +209,17 @@ impl Reader<'_> {
         if left < HEAD_BYTES as u64 {
             return Ok(None);
         }
-        let head: [u8; HEAD_BYTES] = self.read(HEAD_BYTES)?.try_into().unwrap_or([0; HEAD_BYTES]);
+        let mut head = [0; HEAD_BYTES];
+        self.read(&mut head)?;
         let length = parse_head(&head, height).map_err(|expected| self.damaged(height, expected))?;
         let whole = HEAD_BYTES + length + HASH_BYTES;
         if left < whole as u64 {
             return Ok(None);
         }
-        let body = self.read(length)?;
-        if self.read(HASH_BYTES)? != blake3::hash(&body).as_bytes() {
+        let (mut body, mut hash) = (vec![0; length], [0; HASH_BYTES]);
+        self.read(&mut body)?;
+        self.read(&mut hash)?;
+        if hash != *blake3::hash(&body).as_bytes() {
             return Err(self.damaged(height, "the bytes that its checksum was made of"));
         }
         let (path, offset) = (self.path.to_owned(), self.offset);
@@ -230,10 +233,8 @@ impl Reader<'_> {
         Ok(Some(ReadBlock { block, offset }))
     }
 
-    fn read(&mut self, count: usize) -> Result<Vec<u8>, JournalError> {
-        let mut bytes = vec![0; count];
-        self.input.read_exact(&mut bytes).map_err(failed("read", self.path))?;
-        Ok(bytes)
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), JournalError> {
+        self.input.read_exact(bytes).map_err(failed("read", self.path))
     }
 
     fn damaged(&self, height: u64, expected: &'static str) -> JournalError {

@@ -2,13 +2,15 @@
 //! reason, and no money moves.
 
 use bytes::Bytes;
+use nabla_client::Error;
 use nabla_node::{Config, Node, network::Plan};
 use nabla_pay::eip712::sign_authorization;
+use nabla_store::Code;
 use nabla_types::{
     Address, Opg, PaymentId,
     api::{ExactPayload, PaymentPayload},
     chain::PaymentStatus,
-    payment::{Authorization, Nonce},
+    payment::Authorization,
 };
 
 use crate::network::{TestNetwork, engine, now_s, request};
@@ -130,5 +132,21 @@ async fn nodes_keep_to_their_network() {
         assert!(hint.is_none_or(|hint| got.contains(hint)), "{what}: {got}");
     }
     assert_eq!(network.status().await.nodes, 10, "no stranger was registered");
+    network.stop().await;
+}
+
+/// Storage nodes that have no room refuse shards and say so; what they hold stays good.
+#[tokio::test(flavor = "multi_thread")]
+async fn full_storage_nodes_say_so() {
+    let network = TestNetwork::start(|config| config.storage.bytes_max = 300_000).await;
+    let code = Code::new(3, 5).expect("a code");
+    let error = network.blobs.put(&vec![1; 2_000_000], code, &|_| {}).await.expect_err("no room for it");
+    assert!(matches!(error, Error::NotStored { index: 0, nodes: 5, .. }), "{error}");
+    assert!(error.to_string().contains("300000") && error.hint().is_some(), "{error}");
+    let small = network.blobs.put(&[2; 3_000], code, &|_| {}).await.expect("room for little");
+    assert_eq!(small.expect("a new blob").acks.len(), 5);
+    let bob = network.account("bob", Opg::whole(1)).await;
+    let payment = network.pay(&bob, &network.terms(&request(1)).await, 1);
+    assert_eq!(network.send(&request(1), &payment).await.0, 200);
     network.stop().await;
 }

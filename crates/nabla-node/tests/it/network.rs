@@ -13,8 +13,8 @@ use nabla_pay::{AccountKey, eip712::sign_authorization, x402};
 use nabla_store::Code;
 use nabla_types::{
     Address, Opg, RepoName,
-    api::{InferRequest, NetworkInfo, PaymentPayload, PaymentRequirements},
-    chain::{Account, LedgerStatus, Role, Tx},
+    api::{InferRequest, LedgerStatus, NetworkInfo, PaymentPayload, PaymentRequirements},
+    chain::{Account, Role, Tx},
     payment::{Authorization, Nonce},
     tensor::TensorJson,
 };

@@ -6,6 +6,7 @@ use nabla_types::tensor::{Dtype, Tensor, TensorData};
 
 use super::super::{Call, Kernel, Prepared, Scope, misfit, sizes};
 use super::{Labels, PostTransform, as_f32, classifier_outputs, features, logistic, probit};
+use crate::graph::attributes::fault;
 use crate::kernels::gemm::{Gemm, Panels};
 use crate::onnx::upload::Upload;
 use crate::plan::ValueType;
@@ -57,6 +58,9 @@ pub(crate) fn classifier(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let (rows, table) = table(scope, 2)?;
     let post = PostTransform::read(scope)?;
     let labels = Labels::read(scope)?;
+    if labels.len() < 2 {
+        return Err(fault("labels", "2 classes or more", &labels.len().to_string()));
+    }
     let targets = table.row_elements() / table.fixed(1)?[0].max(1);
     if targets != labels.len() as u64 && !(targets == 1 && labels.len() == 2) {
         return Err(misfit("coefficients", format!("a row for each of {} labels", labels.len()), table));
