@@ -22,7 +22,8 @@ impl Clock {
             Self::Wall => ClockId::Monotonic,
         });
         let seconds = u64::try_from(time.tv_sec).expect("clocks run forwards");
-        Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).expect("below a second"))
+        Duration::from_secs(seconds)
+            + Duration::from_nanos(u64::try_from(time.tv_nsec).expect("below a second"))
     }
 
     /// As the table writes it.

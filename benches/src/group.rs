@@ -74,6 +74,13 @@ impl<'a> Case<'a> {
         Self { name: name.into(), clock: Clock::Cpu, work, limits: Vec::new(), body: Box::new(body) }
     }
 
+    /// A case whose body is timed as a whole, but for dropping what it returns.
+    pub fn whole<T>(name: impl Into<String>, work: Work, mut body: impl FnMut() -> T + 'a) -> Self {
+        Self::new(name, work, move |watch| {
+            let _ = watch.time(&mut body);
+        })
+    }
+
     /// Count the time that passes instead.
     #[must_use]
     pub fn by_wall(mut self) -> Self {
@@ -183,8 +190,8 @@ mod tests {
     #[test]
     fn twice_the_work_takes_twice_the_limit() {
         let spin = |rounds: u64| move || (0..rounds).fold(1_u64, |x, i| std::hint::black_box(x ^ i));
-        let one = Case::new("one", Work::of(1, "spins"), |watch| drop(watch.time(spin(20_000))));
-        let two = Case::new("two", Work::of(1, "spins"), |watch| drop(watch.time(spin(40_000)))).against(&["one"]);
+        let one = Case::whole("one", Work::of(1, "spins"), spin(20_000));
+        let two = Case::whole("two", Work::of(1, "spins"), spin(40_000)).against(&["one"]);
         let rows = Group::default().with(one).with(two).measure(&Settings::new(true));
         let (limit, ratio) = rows[1].ratios[0];
         assert_eq!(limit, "one");

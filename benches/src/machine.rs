@@ -15,7 +15,8 @@ pub fn describe() -> String {
     };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let rustc = Command::new("rustc").arg("--version").output();
-    let rustc = rustc.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
+    let rustc =
+        rustc.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default();
     let vectors: Vec<&str> = ["avx2", "fma", "avx512f", "gfni", "asimd", "sha_ni"]
         .into_iter()
         .filter(|name| cpu.split_whitespace().any(|flag| flag == *name))
@@ -36,7 +37,8 @@ pub fn describe() -> String {
 fn versions() -> Vec<String> {
     let lock = include_str!("../../Cargo.lock");
     let version = |name: &str| {
-        let entry = lock.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{name}\"\n")))?;
+        let entry =
+            lock.split("[[package]]").find(|entry| entry.contains(&format!("name = \"{name}\"\n")))?;
         let line = entry.lines().find_map(|line| line.strip_prefix("version = \""))?;
         Some(format!("{name} {}", line.trim_end_matches('"')))
     };

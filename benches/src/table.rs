@@ -33,7 +33,8 @@ pub fn table(rows: &[Row]) -> String {
     for row in rows {
         let Row { name, clock, spread, .. } = row;
         let spread = format!("-{:.0} %, +{:.0} %", spread.below * 100.0, spread.above * 100.0);
-        let ratios: Vec<String> = row.ratios.iter().map(|(limit, ratio)| format!("{ratio:.2} x {limit}")).collect();
+        let ratios: Vec<String> =
+            row.ratios.iter().map(|(limit, ratio)| format!("{ratio:.2} x {limit}")).collect();
         let ratios = if ratios.is_empty() { "(a limit)".to_owned() } else { ratios.join("; ") };
         let (rate, time) = (rate(row), duration(row.median * whole(row)));
         writeln!(text, "| {name} | {rate} | {time} | {spread} | {} | {ratios} |", clock.name())

@@ -3,8 +3,11 @@
 use std::{hint::black_box, path::Path, sync::Arc};
 
 use nabla_benches::{Case, Group, Row, Settings, Work};
-use nabla_engine::{Engine, Kernels, Limits, Model, NoExternalData, Runtime, Session, import_onnx};
-use nabla_node::replay::{Replay, replay};
+use nabla_engine::{Engine, Kernels, Limits, Model, NoExternalData, Runtime, import_onnx};
+use nabla_node::{
+    models::{Loaded, manifest_of},
+    replay::{Replay, replay},
+};
 use nabla_types::tensor::{NamedTensor, Tensor, TensorData, TensorJson};
 
 use crate::network::Called;
@@ -37,13 +40,16 @@ pub(crate) fn model(name: &str) -> Model {
 
 /// The first rows of the held-out test.
 pub(crate) fn inputs(name: &str, rows: u64) -> Vec<NamedTensor> {
-    let mut json: serde_json::Value = serde_json::from_slice(&file(name, "examples/heldout.json")).expect("JSON");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&file(name, "examples/heldout.json")).expect("JSON");
     let list: Vec<TensorJson> = serde_json::from_value(json["inputs"].take()).expect("tensors");
     let first = |json: TensorJson| {
         let NamedTensor { name, tensor } = NamedTensor::from_json(json).expect("a tensor");
         let (mut shape, data) = tensor.into_parts();
         let TensorData::F32(mut values) = data else { panic!("both models take FP32") };
-        values.truncate(values.len() / usize::try_from(shape[0]).expect("few") * usize::try_from(rows).expect("few"));
+        values.truncate(
+            values.len() / usize::try_from(shape[0]).expect("few") * usize::try_from(rows).expect("few"),
+        );
         shape[0] = rows;
         NamedTensor::new(name, Tensor::f32(&shape, values).expect("whole rows"))
     };
@@ -59,11 +65,8 @@ fn load(name: &str, engine: &Engine, model: &Model, settings: &Settings) -> Vec<
     };
     let hash = || [blake3::hash(black_box(&graph)), blake3::hash(black_box(&weights))];
     let mut rows = Group::default()
-        .with(Case::new("blake3 of graph and weights", work, |watch| drop(watch.time(hash))))
-        .with(
-            Case::new(format!("load {name}"), work, |watch| drop(watch.time(load)))
-                .against(&["blake3 of graph and weights"]),
-        )
+        .with(Case::whole("blake3 of graph and weights", work, hash))
+        .with(Case::whole(format!("load {name}"), work, load).against(&["blake3 of graph and weights"]))
         .measure(settings);
     rows.split_off(1)
 }
@@ -80,7 +83,7 @@ fn infer(name: &str, engine: &Engine, model: &Arc<Model>, batch: u32, settings: 
     let case = format!("infer {name}, batch {batch}");
     let rows = Group::default()
         .with(Case::new(COPY, work, |watch| watch.time(|| copy.copy_from_slice(black_box(&touched)))))
-        .with(Case::new(case, work, |watch| drop(watch.time(|| session.run(&inputs)))).against(&[COPY]))
+        .with(Case::whole(case, work, || session.run(&inputs)).against(&[COPY]))
         .measure(settings);
     let mut row = rows.into_iter().nth(1).expect("two cases");
     row.name = format!("{} ({:.2} GMAC/s)", row.name, gigamacs(model, &row));
@@ -95,13 +98,16 @@ fn gigamacs(model: &Model, row: &Row) -> f64 {
 /// A real receipt, replayed by who has request, salt and model: parse, run, commit, compare.
 fn replay_row(engine: &Engine, called: &Called, settings: &Settings) -> Row {
     const RUN: &str = "the run alone";
-    let session: Arc<dyn Session> = engine.prepare(Arc::new(model("digits"))).expect("a sound model");
+    let model = model("digits");
+    let (manifest, _, _) = manifest_of(&model);
+    let session = engine.prepare(Arc::new(model)).expect("a sound model");
+    let loaded = Loaded { manifest, session: session.clone() };
     let (inputs, answer) = (inputs("digits", 1), &called.answer);
-    let again = || replay(session.as_ref(), &answer.claims, &answer.request, answer.salt);
+    let again = || replay(&loaded, &answer.claims, &answer.request, answer.salt);
     assert_eq!(again().expect("the same request"), Replay::Equal);
     let rows = Group::default()
-        .with(Case::new(RUN, Work::of(1, "runs"), |watch| drop(watch.time(|| session.run(&inputs)))))
-        .with(Case::new("replay a receipt of digits", Work::of(1, "receipts"), |watch| drop(watch.time(again))).against(&[RUN]))
+        .with(Case::whole(RUN, Work::of(1, "runs"), || session.run(&inputs)))
+        .with(Case::whole("replay a receipt of digits", Work::of(1, "receipts"), again).against(&[RUN]))
         .measure(settings);
     rows.into_iter().nth(1).expect("two cases")
 }

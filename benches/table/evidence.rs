@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
-use k256::ecdsa::{RecoveryId, Signature, SigningKey as AccountSigningKey, VerifyingKey as AccountVerifyingKey};
+use k256::ecdsa::{
+    RecoveryId, Signature, SigningKey as AccountSigningKey, VerifyingKey as AccountVerifyingKey,
+};
 use nabla_benches::{Case, Group, Row, Settings, Work};
 use nabla_pay::{
     AccountKey,
@@ -39,13 +41,16 @@ pub(crate) fn measure(settings: &Settings, called: &Called) -> Vec<Row> {
         .with(
             Case::new("sign a receipt", receipts, |watch| {
                 let claims = claims.clone();
-                drop(watch.time(|| SignedReceipt::sign(&key, claims)));
+                watch.time(|| SignedReceipt::sign(&key, claims));
             })
             .against(&[ED25519_SIGN]),
         )
-        .with(Case::new("read a receipt, check its signature", receipts, |watch| drop(watch.time(signature_only))).against(&[ED25519_VERIFY]))
         .with(
-            Case::new("verify a receipt: request, response, block", receipts, |watch| drop(watch.time(checked)))
+            Case::whole("read a receipt, check its signature", receipts, signature_only)
+                .against(&[ED25519_VERIFY]),
+        )
+        .with(
+            Case::whole("verify a receipt: request, response, block", receipts, checked)
                 .against(&[ED25519_VERIFY]),
         )
         .measure(settings)
@@ -74,7 +79,7 @@ impl Called {
 
 fn sign_limit(seed: &[u8; 32]) -> Case<'static> {
     let key = SigningKey::from_bytes(seed);
-    Case::new(ED25519_SIGN, Work::of(1, "signatures"), move |watch| drop(watch.time(|| key.sign(black_box(&[7; 800])))))
+    Case::whole(ED25519_SIGN, Work::of(1, "signatures"), move || key.sign(black_box(&[7; 800])))
 }
 
 /// From the 32 bytes of a key, as every reader of a receipt has it.
@@ -82,7 +87,9 @@ pub(crate) fn verify_limit(seed: &[u8; 32]) -> Case<'static> {
     let key = SigningKey::from_bytes(seed);
     let (public, signature) = (key.verifying_key().to_bytes(), key.sign(&[7; 800]));
     Case::new(ED25519_VERIFY, Work::of(1, "signatures"), move |watch| {
-        let verify = || VerifyingKey::from_bytes(&public).map(|key| key.verify_strict(black_box(&[7; 800]), &signature));
+        let verify = || {
+            VerifyingKey::from_bytes(&public).map(|key| key.verify_strict(black_box(&[7; 800]), &signature))
+        };
         assert!(watch.time(verify).is_ok_and(|verified| verified.is_ok()));
     })
 }
@@ -103,7 +110,7 @@ fn payments(settings: &Settings) -> Vec<Row> {
     let (signature, id): (Signature, RecoveryId) = raw.sign_prehash_recoverable(&digest);
     let recover = || AccountVerifyingKey::recover_from_prehash(black_box(&digest), &signature, id);
     Group::default()
-        .with(Case::new(RECOVER, Work::of(1, "keys"), |watch| drop(watch.time(recover))))
+        .with(Case::whole(RECOVER, Work::of(1, "keys"), recover))
         .with(
             Case::new("verify a payment (EIP-712)", Work::of(1, "payments"), |watch| {
                 watch.time(|| verify_authorization(1, &signed)).expect("a good signature");

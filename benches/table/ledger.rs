@@ -6,8 +6,7 @@ use nabla_benches::{Case, Group, Row, Settings, Work};
 use nabla_ledger::{Sequencer, State, Ticket};
 use nabla_node::validator::sequencer::{Setup, SingleValidator};
 use nabla_types::{
-    Opg,
-    cbor,
+    Opg, cbor,
     chain::{Block, Tx},
 };
 use tempfile::TempDir;
@@ -64,7 +63,9 @@ fn in_memory(settings: &Settings) -> Vec<Row> {
         .with(
             Case::new("settle: propose and seal 256", receipts(), |watch| {
                 let txs = settles.clone();
-                drop(watch.time(|| state.propose(txs, START_MS).map(|proposal| proposal.seal(&world.validator))));
+                watch
+                    .time(|| state.propose(txs, START_MS).map(|proposal| proposal.seal(&world.validator)))
+                    .expect("conserves");
             })
             .against(&[ED25519_VERIFY]),
         )
@@ -90,7 +91,8 @@ impl Running {
     fn start(folder: &TempDir) -> Self {
         let world = World::new();
         let (genesis, key) = (world.genesis.clone(), world.validator.clone());
-        let setup = Setup { folder: folder.path().join("ledger"), genesis, key, clock: Box::new(|| START_MS) };
+        let setup =
+            Setup { folder: folder.path().join("ledger"), genesis, key, clock: Box::new(|| START_MS) };
         let validator = SingleValidator::open(setup).expect("a new journal");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let running = Self { world, validator, runtime, next: 1 };
@@ -126,7 +128,9 @@ fn end_to_end(settings: &Settings) -> Vec<Row> {
         .with(verify_limit(&[5; 32]))
         .with(
             Case::new(FSYNC, receipts(), move |watch| {
-                watch.time(|| file.write_all(&bytes).and_then(|()| file.sync_data())).expect("a working disk");
+                watch
+                    .time(|| file.write_all(&bytes).and_then(|()| file.sync_data()))
+                    .expect("a working disk");
             })
             .by_wall(),
         )

@@ -2,8 +2,15 @@
 
 use std::{sync::Arc, time::Instant};
 
-use nabla_benches::{Clock, Row, Settings, Work, group::{Spread, median}, table::duration};
-use nabla_client::{Answer, BlobClient, GatewayClient, Http, LedgerClient, Spending, publish::{Package, Publisher}};
+use nabla_benches::{
+    Clock, Row, Settings, Work,
+    group::{Spread, median},
+    table::duration,
+};
+use nabla_client::{
+    Answer, BlobClient, GatewayClient, Http, LedgerClient, Spending,
+    publish::{Package, Publisher},
+};
 use nabla_engine::{Engine, Kernels};
 use nabla_node::{Config, Node, clock::now_ms, models::manifest_of, network::Plan};
 use nabla_pay::AccountKey;
@@ -104,7 +111,8 @@ impl Network {
     async fn call(&self) -> (Answer, f64) {
         let spending = Spending { account: &self.payer, price_max: None, now_s: now_ms() / 1000 };
         let start = Instant::now();
-        let answer = self.gateway.infer(&name(), None, self.inputs.clone(), spending).await.expect("an answer");
+        let answer =
+            self.gateway.infer(&name(), None, self.inputs.clone(), spending).await.expect("an answer");
         (answer, start.elapsed().as_secs_f64())
     }
 

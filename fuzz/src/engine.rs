@@ -48,8 +48,9 @@ pub fn model(bytes: &[u8]) {
     }
 }
 
-static KERNELS: LazyLock<[Engine; 2]> =
-    LazyLock::new(|| [Kernels::Scalar, Kernels::Auto].map(|kernels| Engine::new(kernels).expect("always there")));
+static KERNELS: LazyLock<[Engine; 2]> = LazyLock::new(|| {
+    [Kernels::Scalar, Kernels::Auto].map(|kernels| Engine::new(kernels).expect("always there"))
+});
 
 fn check_model(model: Model, bytes: &[u8]) {
     let (cost, limits) = (model.cost(), limits());
@@ -60,8 +61,11 @@ fn check_model(model: Model, bytes: &[u8]) {
     let [scalar, vector] = [prepare(&KERNELS[0]), prepare(&KERNELS[1])];
     let (Some(scalar), Some(vector)) = (scalar, vector) else { return };
     for rows in [1, 3] {
-        let inputs: Option<Vec<NamedTensor>> =
-            model.inputs().iter().map(|port| Some(NamedTensor::new(port.name.clone(), filled(port, rows)?))).collect();
+        let inputs: Option<Vec<NamedTensor>> = model
+            .inputs()
+            .iter()
+            .map(|port| Some(NamedTensor::new(port.name.clone(), filled(port, rows)?)))
+            .collect();
         if let Some(inputs) = inputs {
             check_run(scalar.as_ref(), vector.as_ref(), &inputs, bytes);
         }

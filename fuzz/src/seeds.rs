@@ -8,10 +8,10 @@ use nabla_node::network::Plan;
 use nabla_pay::{AccountKey, x402};
 use nabla_store::{Code, encode};
 use nabla_types::{
-    ModelId, Opg,
+    BlobId, ModelId, NetworkId, NodeId, Opg, RepoName,
     api::{ErrorBody, ErrorInfo, Resource},
     cbor,
-    payment::Nonce,
+    payment::{CallTerms, Nonce},
     receipt::Price,
 };
 use serde_json::Value;
@@ -23,7 +23,9 @@ pub const NOW_S: u64 = 1_785_000_000;
 
 macro_rules! json {
     ($path:literal) => {
-        LazyLock::new(|| serde_json::from_str(include_str!(concat!("../../", $path))).expect("committed JSON"))
+        LazyLock::new(|| {
+            serde_json::from_str(include_str!(concat!("../../", $path))).expect("committed JSON")
+        })
     };
 }
 
@@ -184,19 +186,24 @@ pub fn bodies() -> Vec<Vec<u8>> {
     vec![status, error, WIRE["holder"]["json"].to_string().into_bytes()]
 }
 
+/// The repository that a call is offered for.
+static NAME: LazyLock<RepoName> = LazyLock::new(|| "alice/digits".parse().expect("a name"));
+
 /// What a call is offered for.
 #[must_use]
-pub fn offer() -> x402::Offer {
+pub fn offer() -> x402::Offer<'static> {
     let per_call = Opg::from_units(1_000);
     let price = Price { per_call, per_gigamac: Opg::from_units(10), royalty: Opg::ZERO };
-    let amount = Opg::from_units(1_010);
-    x402::Offer { chain_id: 31_337, model: ModelId([3; 32]), price, macs: 5, amount, timeout_seconds: 60 }
+    let (network, gateway) = (NetworkId([1; 32]), NodeId([2; 32]));
+    let call = CallTerms { network, gateway, name: &NAME, revision: BlobId([4; 32]), model: ModelId([3; 32]) };
+    x402::Offer { chain_id: 31_337, call, price, macs: 5, amount: Opg::from_units(1_010), timeout_seconds: 60 }
 }
 
 /// How the payer answers terms.
 #[must_use]
 pub fn answer() -> x402::Answer {
-    x402::Answer { chain_id: 31_337, limit: Opg::from_units(5_000), now: NOW_S, nonce: Nonce([4; 32]) }
+    let (network, limit, nonce) = (NetworkId([1; 32]), Opg::from_units(5_000), Nonce([4; 32]));
+    x402::Answer { chain_id: 31_337, network, limit, now: NOW_S, nonce }
 }
 
 /// Payments for [`offer`].
@@ -211,7 +218,8 @@ pub fn payments() -> Vec<Vec<u8>> {
 #[must_use]
 pub fn terms() -> Vec<Vec<u8>> {
     let url = "http://127.0.0.1:1/nabla/v1/infer".to_owned();
-    let resource = Resource { url, description: "a call".to_owned(), mime_type: "application/json".to_owned() };
+    let resource =
+        Resource { url, description: "a call".to_owned(), mime_type: "application/json".to_owned() };
     vec![serde_json::to_vec(&offer().payment_required("why", resource)).expect("plain data")]
 }
 
@@ -247,7 +255,8 @@ pub fn shards() -> Vec<Vec<u8>> {
     let frame = |(index, shard): (u16, &[u8])| [&index.to_be_bytes(), shard].concat();
     let frames: Vec<Vec<u8>> = (0..).zip(made.shards.iter().map(AsRef::as_ref)).map(frame).collect();
     let with = |frames: &[Vec<u8>]| {
-        let parts: Vec<&[u8]> = [layout.as_slice()].into_iter().chain(frames.iter().map(Vec::as_slice)).collect();
+        let parts: Vec<&[u8]> =
+            [layout.as_slice()].into_iter().chain(frames.iter().map(Vec::as_slice)).collect();
         pack(&parts)
     };
     vec![with(&frames), with(&frames[1..]), with(&frames[3..])]
@@ -257,8 +266,12 @@ pub fn shards() -> Vec<Vec<u8>> {
 #[must_use]
 pub fn codes() -> Vec<Vec<u8>> {
     let blob = [b'b'; 700];
-    let codes: [[u8; 8]; 4] =
-        [[3, 5, 0, 9, 0, 0, 0, 0], [3, 5, 2, 0, 0, 0, 0, 0], [1, 3, 1, 3, 0, 0, 0, 0], [10, 30, 7, 1, 0, 0, 0, 0]];
+    let codes: [[u8; 8]; 4] = [
+        [3, 5, 0, 9, 0, 0, 0, 0],
+        [3, 5, 2, 0, 0, 0, 0, 0],
+        [1, 3, 1, 3, 0, 0, 0, 0],
+        [10, 30, 7, 1, 0, 0, 0, 0],
+    ];
     codes.iter().map(|code| [code.as_slice(), &blob].concat()).collect()
 }
 

@@ -39,7 +39,8 @@ pub fn code(bytes: &[u8]) {
     let Ok(code) = Code::new(u16::from(k % 40), u16::from(n % 48)) else { return };
     let encoded = encode(blob, code).expect("a small blob");
     let (layout, n) = (encoded.layout, usize::from(code.n()));
-    let chosen: Vec<usize> = (0..n).map(|step| (usize::from(seed) + step) % n).take(usize::from(code.k())).collect();
+    let chosen: Vec<usize> =
+        (0..n).map(|step| (usize::from(seed) + step) % n).take(usize::from(code.k())).collect();
     let at = |index: usize| u16::try_from(index).expect("at most 48");
     let honest = chosen.iter().map(|&index| (at(index), encoded.shards[index].to_vec()));
     assert_eq!(nabla_store::rebuild(&layout, honest).expect("k good shards"), blob);

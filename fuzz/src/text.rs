@@ -93,11 +93,11 @@ pub fn payment(bytes: &[u8]) {
     let offer = seeds::offer();
     if accepted(x402::check(&offer, &payload, seeds::NOW_S), bytes).is_some() {
         assert!(verify_authorization(offer.chain_id, &signed).is_ok());
-        assert_eq!((signed.authorization.to, signed.authorization.value), (Address::ESCROW, offer.amount));
+        assert_eq!((signed.authorization.to, signed.authorization.value), (offer.call.payee(), offer.amount));
     }
 }
 
-/// The terms of a 402: nothing is signed that is not for the escrow account and within the limit.
+/// The terms of a 402: nothing is signed that is not for the payee of these terms and within the limit.
 pub fn terms(bytes: &[u8]) {
     let Some(required) = json::<PaymentRequired>(bytes) else { return };
     let key = AccountKey::from_secret(&[7; 32]).expect("a small number is a key");
@@ -105,7 +105,8 @@ pub fn terms(bytes: &[u8]) {
     for terms in &required.accepts {
         if let Some(payload) = accepted(x402::pay(&key, terms, &answer), bytes) {
             let paid = SignedAuthorization::from(&payload.payload).authorization;
-            assert_eq!((paid.from, paid.to, paid.value), (key.address(), Address::ESCROW, terms.amount));
+            assert_eq!((paid.from, paid.to, paid.value), (key.address(), terms.pay_to, terms.amount));
+            assert!(paid.to.is_call_payee(), "money goes to an account");
             assert!(paid.value <= answer.limit, "more is signed than the payer allows");
         }
     }

@@ -37,7 +37,10 @@ fn check_report(receipt: &[u8], context: &Context<'_>) {
     let report = verify_receipt(receipt, context);
     let signed = SignedReceipt::from_bytes(receipt);
     assert_eq!(report.passed(CheckName::Format), signed.is_ok());
-    assert_eq!(report.passed(CheckName::Signature), signed.as_ref().is_ok_and(|signed| signed.verify().is_ok()));
+    assert_eq!(
+        report.passed(CheckName::Signature),
+        signed.as_ref().is_ok_and(|signed| signed.verify().is_ok())
+    );
     assert_eq!(report.holds(), report.failure().is_none() && report.passed(CheckName::Signature));
     assert_eq!(report.failure().is_some(), report.failure_text().is_some());
     assert!(!report.passed(CheckName::Replay), "nothing was run");
@@ -46,7 +49,8 @@ fn check_report(receipt: &[u8], context: &Context<'_>) {
     };
     let claims = signed.claims();
     assert_eq!((report.receipt_id, report.claims.as_ref()), (Some(signed.id()), Some(claims)));
-    let names: std::collections::BTreeSet<&str> = report.checks.iter().map(|check| check.check.as_str()).collect();
+    let names: std::collections::BTreeSet<&str> =
+        report.checks.iter().map(|check| check.check.as_str()).collect();
     assert_eq!((names.len(), report.checks.len()), (14, 14), "each check once");
     if report.passed(CheckName::Network) {
         assert_eq!(context.network, Some(claims.network));

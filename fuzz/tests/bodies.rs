@@ -2,6 +2,7 @@
 //!
 //! One seed decides everything and is printed when a body fails, together with the input. `NABLA_FUZZ_SEED`
 //! sets another, `NABLA_FUZZ_ROUNDS` multiplies the rounds: a nightly run takes a fresh seed and many rounds.
+#![expect(clippy::print_stdout, reason = "says which input broke a body")]
 
 use std::path::Path;
 
@@ -30,7 +31,11 @@ impl Drop for Running<'_> {
             let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{}.input", body.name));
             let kept = std::fs::write(&path, input);
             println!("body {}, NABLA_FUZZ_SEED={seed}, {round}, {} bytes", body.name, input.len());
-            println!("input in {} ({kept:?}); first bytes {}", path.display(), hex::encode(&input[..input.len().min(200)]));
+            println!(
+                "input in {} ({kept:?}); first bytes {}",
+                path.display(),
+                hex::encode(&input[..input.len().min(200)])
+            );
         }
     }
 }
@@ -61,7 +66,9 @@ fn receipt() {
 
 #[test]
 fn small_types() {
-    ["layout", "manifest", "revision", "genesis", "inclusion_proof", "holder_ack"].iter().for_each(|name| check(name));
+    ["layout", "manifest", "revision", "genesis", "inclusion_proof", "holder_ack"]
+        .iter()
+        .for_each(|name| check(name));
 }
 
 #[test]
@@ -147,7 +154,8 @@ fn every_body_has_a_target() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("our own manifest");
     for Body { name, .. } in BODIES {
-        let target = std::fs::read_to_string(folder.join(format!("fuzz_targets/{name}.rs"))).unwrap_or_default();
+        let target =
+            std::fs::read_to_string(folder.join(format!("fuzz_targets/{name}.rs"))).unwrap_or_default();
         assert!(target.contains(&format!("nabla_fuzz::{name}(bytes)")), "fuzz_targets/{name}.rs");
         assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "Cargo.toml lacks {name}");
     }

@@ -33,20 +33,36 @@ type Throw = fn() -> Result<(), String>;
 const BOMBS: [(&str, Throw); 16] = [
     ("onnx of 2^25 empty tensors", || onnx(graph(&bytes(5, &[]).repeat(1 << 25)))),
     ("onnx of 2^24 empty nodes", || onnx(graph(&bytes(1, &[]).repeat(1 << 24)))),
-    ("onnx whose tensor claims 10^9 bytes", || onnx(graph(&[varint(5 << 3 | 2), varint(1_000_000_000)].concat()))),
-    ("onnx with a constant of an exabyte", || onnx(used(&[int(1, 1 << 60), int(2, 1), text(8, "w")].concat(), "Relu"))),
-    ("onnx with dimensions that overflow", || onnx(used(&[int(1, 1 << 33).repeat(8), int(2, 1), text(8, "w")].concat(), "Relu"))),
-    ("onnx that asks for an exabyte of constants", || onnx(used(&ints("w", &[1 << 30, 1 << 30]), "ConstantOfShape"))),
+    ("onnx whose tensor claims 10^9 bytes", || {
+        onnx(graph(&[varint(5 << 3 | 2), varint(1_000_000_000)].concat()))
+    }),
+    ("onnx with a constant of an exabyte", || {
+        onnx(used(&[int(1, 1 << 60), int(2, 1), text(8, "w")].concat(), "Relu"))
+    }),
+    ("onnx with dimensions that overflow", || {
+        onnx(used(&[int(1, 1 << 33).repeat(8), int(2, 1), text(8, "w")].concat(), "Relu"))
+    }),
+    ("onnx that asks for an exabyte of constants", || {
+        onnx(used(&ints("w", &[1 << 30, 1 << 30]), "ConstantOfShape"))
+    }),
     ("onnx that doubles a value 40 times", || onnx(doubling(40))),
     ("onnx nested 2^17 deep", || onnx(nested(1 << 17))),
-    ("onnx with 2^25 dimensions", || onnx(used(&[int(1, 1).repeat(1 << 25), int(2, 1), text(8, "w")].concat(), "Relu"))),
+    ("onnx with 2^25 dimensions", || {
+        onnx(used(&[int(1, 1).repeat(1 << 25), int(2, 1), text(8, "w")].concat(), "Relu"))
+    }),
     ("canonical graph of nested lists", || graph_bytes(&[0x81; 1 << 20])),
     ("canonical graph that claims 2^60 nodes", || graph_bytes(&claim(0x9b))),
     ("CBOR that claims 2^60 items", || every_type(&[&[0xa4, 0x00][..], &claim(0x9b)].concat())),
     ("CBOR nested 2^20 deep", || every_type(&[0x81; 1 << 20])),
-    ("CBOR of 2^20 empty maps for unknown keys", || every_type(&[&[0xbf, 0x18, 0x63, 0x9f][..], &[0xa0; 1 << 20]].concat())),
-    ("tensor of 2^60 elements", || tensor(&[&[0x83, 0x01, 0x82][..], &claim(0x1b), &claim(0x1b), &[0x40]].concat())),
-    ("JSON tensor of a large shape and no data", || tensor_json(r#"{"name":"x","shape":[268435456],"datatype":"FP64","data":[]}"#)),
+    ("CBOR of 2^20 empty maps for unknown keys", || {
+        every_type(&[&[0xbf, 0x18, 0x63, 0x9f][..], &[0xa0; 1 << 20]].concat())
+    }),
+    ("tensor of 2^60 elements", || {
+        tensor(&[&[0x83, 0x01, 0x82][..], &claim(0x1b), &claim(0x1b), &[0x40]].concat())
+    }),
+    ("JSON tensor of a large shape and no data", || {
+        tensor_json(r#"{"name":"x","shape":[268435456],"datatype":"FP64","data":[]}"#)
+    }),
 ];
 
 fn refused<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<(), String> {
@@ -187,7 +203,12 @@ fn bombs_are_refused_in_bounded_memory_and_time() {
             .output()
             .expect("this test runs again");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}: {}\n{said}\n{}", output.status, String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{name}: {}\n{said}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 }
 
@@ -197,12 +218,14 @@ fn the_limit_holds() {
     const HOG: &str = "NABLA_TEST_HOG";
     if std::env::var_os(HOG).is_some() {
         let maximum = getrlimit(Resource::As).maximum;
-        setrlimit(Resource::As, Rlimit { current: Some(BYTES_MAX), maximum }).expect("a limit can be lowered");
+        setrlimit(Resource::As, Rlimit { current: Some(BYTES_MAX), maximum })
+            .expect("a limit can be lowered");
         let length = usize::try_from(BYTES_MAX).expect("64 bits");
         std::hint::black_box(vec![1_u8; length]);
         return;
     }
     let mut again = Command::new(std::env::current_exe().expect("this test"));
-    let status = again.args(["the_limit_holds", "--exact"]).env(HOG, "1").output().expect("it runs again").status;
+    let status =
+        again.args(["the_limit_holds", "--exact"]).env(HOG, "1").output().expect("it runs again").status;
     assert!(!status.success(), "768 MiB were taken under a limit of 768 MiB");
 }

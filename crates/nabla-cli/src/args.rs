@@ -105,7 +105,7 @@ The input has the shape of the Open Inference Protocol:
     #[command(after_help = "\
 Example:
   nabla verify receipt.cbor --request request.json --response response.json
-Files named request.json, response.json, salt, network and inclusion.cbor beside the receipt are used unless
+Files named request.json, response.json, salt and inclusion.cbor beside the receipt are used unless
 others are named. Without a network, any network's receipt is taken.")]
     Verify {
         /// The receipt's file.
@@ -122,7 +122,7 @@ others are named. Without a network, any network's receipt is taken.")]
         /// Who paid.
         #[arg(long, value_name = "ADDRESS")]
         payer: Option<Address>,
-        /// The network that it must belong to [default: what stands in the file network beside it].
+        /// The network that it must belong to [default: for one's own receipts, the one that was called].
         #[arg(long, value_name = "ID")]
         network: Option<NetworkId>,
         /// An inclusion proof.

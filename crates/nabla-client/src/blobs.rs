@@ -80,11 +80,21 @@ impl BlobClient {
         Ok(Fetched { bytes, parity_used, rejected })
     }
 
-    /// The length of a blob that the ledger knows.
+    /// Get a blob of at most `max` bytes by its id alone.
     ///
     /// # Errors
-    /// [`Error::WrongBlob`] if it knows none.
-    pub async fn size_bytes(&self, blob: BlobId) -> Result<u64, Error> {
+    /// [`Error::WrongBlob`] if it is larger; else as [`BlobClient::get`].
+    pub async fn get_small(&self, blob: BlobId, max: u64) -> Result<Fetched, Error> {
+        let size_bytes = self.size_bytes(blob).await?;
+        if size_bytes > max {
+            let (expected, got) = (format!("at most {max} bytes"), format!("{size_bytes} bytes"));
+            return Err(Error::WrongBlob { blob, expected, got });
+        }
+        self.get(BlobRef { blob, size_bytes }).await
+    }
+
+    /// The length of a blob that the ledger knows.
+    async fn size_bytes(&self, blob: BlobId) -> Result<u64, Error> {
         let stored = self.ledger.blob(blob).await?;
         let unknown =
             || Error::WrongBlob { blob, expected: "a blob on the ledger".into(), got: "none".into() };
@@ -161,8 +171,8 @@ impl BlobClient {
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Option<BlobRegistration>, Error> {
         let blob = BlobId::of(bytes);
-        if self.ledger.blob(blob).await?.is_some() {
-            return Ok(None);
+        if let Some(known) = self.ledger.blob(blob).await? {
+            return check_known(bytes, &known).map(|()| None);
         }
         let encoded = encode(bytes, code).map_err(|source| Error::Code { blob, source: Box::new(source) })?;
         let nodes = self.ledger.nodes(Role::Storage).await?;
@@ -224,6 +234,20 @@ impl BlobClient {
         ack.verify(self.network).map_err(|error| error.to_string())?;
         Ok((ack, already_there))
     }
+}
+
+/// A blob that somebody registered before is coded anew and compared: a layout whose shards are not the
+/// blob's would make it unfetchable for everybody.
+fn check_known(bytes: &[u8], known: &StoredBlob) -> Result<(), Error> {
+    let blob = known.layout.blob;
+    let coded = Code::new(known.layout.k, known.layout.n())
+        .and_then(|code| Ok(encode(bytes, code)?.layout))
+        .map_err(|source| Error::Code { blob, source: Box::new(source) })?;
+    if coded == known.layout {
+        return Ok(());
+    }
+    let (expected, got) = (coded.id().to_string(), format!("{}, registered by somebody else", known.layout.id()));
+    Err(Error::WrongBlob { blob, expected, got })
 }
 
 /// The body of a shard's upload: length of the layout (u32, big-endian), layout, shard.

@@ -7,7 +7,10 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
 };
 use bytes::Bytes;
-use nabla_pay::{AccountKey, x402};
+use nabla_pay::{
+    AccountKey,
+    x402::{self, TermsError},
+};
 use nabla_types::{
     Address, ModelId, NetworkId, Opg, PaymentId, RepoName,
     api::{
@@ -98,10 +101,10 @@ impl GatewayClient {
         let request = InferRequest { model: model.clone(), model_id, nonce: random_nonce()?, inputs };
         let body = Bytes::from(serde_json::to_vec(&request).expect("a request is plain data"));
         let terms = self.terms(&body).await?;
+        check_asked(&request, &terms)?;
         let payment = self.pay(&terms, spending)?;
         let response = self.send_paid(&body, &payment).await?;
-        let paid = SignedAuthorization::from(&payment.payload);
-        self.check_answer(&request, body, response, &paid).await
+        self.check_answer(&request, body, response, &payment).await
     }
 
     /// What a call would cost: the 402's terms.
@@ -127,7 +130,7 @@ impl GatewayClient {
     fn pay(&self, terms: &PaymentRequirements, spending: Spending<'_>) -> Result<PaymentPayload, Error> {
         let limit = spending.price_max.unwrap_or(Opg::from_units(u128::MAX));
         let answer =
-            x402::Answer { chain_id: self.chain_id, limit, now: spending.now_s, nonce: random_nonce()? };
+            x402::Answer { chain_id: self.chain_id, network: self.network, limit, now: spending.now_s, nonce: random_nonce()? };
         Ok(x402::pay(spending.account, terms, &answer)?)
     }
 
@@ -155,8 +158,9 @@ impl GatewayClient {
         request: &InferRequest,
         body: Bytes,
         response: Response,
-        paid: &SignedAuthorization,
+        payment: &PaymentPayload,
     ) -> Result<Answer, Error> {
+        let (paid, terms) = (SignedAuthorization::from(&payment.payload), &payment.accepted.extra);
         let url = self.infer_url();
         let receipt = receipt_header(&url, &response)?;
         let salt = salt_header(&url, &response)?;
@@ -165,7 +169,7 @@ impl GatewayClient {
         let context = Context {
             network: Some(self.network),
             nonce: Some(request.nonce),
-            model: request.model_id,
+            model: Some(terms.model_id),
             payment: Some(payment),
             request: Some(&body),
             response: Some(&bytes),
@@ -180,9 +184,12 @@ impl GatewayClient {
                 return Err(Error::BadReceipt { reason: reason.unwrap_or_else(|| "not signed".into()) });
             }
         };
+        let bad = |reason: String| Err(Error::BadReceipt { reason });
         if claims.amount > paid.authorization.value {
-            let reason = format!("it asks for {} OPG of {} paid", claims.amount, paid.authorization.value);
-            return Err(Error::BadReceipt { reason });
+            return bad(format!("it asks for {} OPG of {} paid", claims.amount, paid.authorization.value));
+        }
+        if claims.revision != terms.revision || claims.usage.macs != terms.macs {
+            return bad("revision and usage are not those of the terms that were paid for".to_owned());
         }
         let read: InferResponse = serde_json::from_slice(&bytes).map_err(|error| Error::Nonsense {
             url,
@@ -200,6 +207,19 @@ impl GatewayClient {
             payment,
             payer,
         })
+    }
+}
+
+/// The terms must be for what was asked.
+fn check_asked(request: &InferRequest, terms: &PaymentRequirements) -> Result<(), Error> {
+    let other = |term, expected: String, got: String| Err(Error::Terms(TermsError::Term { term, expected, got }));
+    let extra = &terms.extra;
+    if extra.repository != request.model {
+        return other("repository", request.model.to_string(), extra.repository.to_string());
+    }
+    match request.model_id.filter(|asked| *asked != extra.model_id) {
+        Some(asked) => other("model", asked.to_string(), extra.model_id.to_string()),
+        None => Ok(()),
     }
 }
 

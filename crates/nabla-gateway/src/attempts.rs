@@ -235,17 +235,14 @@ impl<B: Backend> Attempts<'_, B> {
         Err(Error::Rejected { status, info: ErrorInfo { hint: Some(hint), ..info } })
     }
 
-    /// A checked answer, with what the ledger says of its payment now: if it is settled, then by no other
-    /// receipt than the one that goes out.
+    /// A checked answer goes out only if its receipt is the one that settled the payment: a provider that
+    /// shows another one, or has not settled, could have the ledger and its verifiers see something else.
     async fn finished(&self, checked: Checked, provider: NodeId) -> Outcome {
-        let payment = self.shared.backend.payment(self.job.payment).await.ok().flatten();
+        let payment = self.shared.backend.payment(self.job.payment).await.map_err(Error::unknown)?;
         let status = payment.map(|payment| payment.status);
-        if let Some(PaymentStatus::Settled { receipt }) = status
-            && receipt != checked.receipt
-        {
+        if status != Some(PaymentStatus::Settled { receipt: checked.receipt }) {
             let (payment, node) = (self.job.payment.short(), provider.short());
-            let (expected, got) = (receipt.to_string(), checked.receipt.to_string());
-            warn!(payment, provider = node, expected, got, "not the settled receipt");
+            warn!(payment, provider = node, ?status, got = %checked.receipt, "not the settled receipt");
             return Err(Error::AnswerUnavailable { provider });
         }
         let settlement = status.map(|status| SettlementResponse {

@@ -85,6 +85,7 @@ async fn begin<B: Backend>(shared: &Shared<B>, call: &Call) -> Outcome {
     let quote = shared.quote(&call.request).await?;
     let need = Need {
         model: quote.work.model,
+        payee: quote.work.call(&call.request.model, &shared.backend.network()).payee(),
         least: quote.least(),
         now_ms: shared.backend.now_ms(),
         margin_s: shared.config.payment_margin_s,

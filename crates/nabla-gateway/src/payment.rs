@@ -49,8 +49,8 @@ pub(crate) enum Refusal {
     Network { expected: String, got: String },
     #[error("invalid_asset: expected {OPG_ADDRESS}, got {got}")]
     Asset { got: Address },
-    #[error("invalid_exact_evm_payload_recipient_mismatch: expected {}, got {got}", Address::ESCROW)]
-    Payee { got: Address },
+    #[error("invalid_exact_evm_payload_recipient_mismatch: expected {expected}, got {got}")]
+    Payee { expected: Address, got: Address },
     #[error("invalid_exact_evm_payload_signature: {source}")]
     Signature { source: SignatureError },
     #[error("terms_changed: the payment is for model {got}, the name stands for {expected} now")]
@@ -77,6 +77,8 @@ pub(crate) struct Paid {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Need {
     pub(crate) model: ModelId,
+    /// Who must be paid: it follows from the call's terms.
+    pub(crate) payee: Address,
     /// The least that pays anyone.
     pub(crate) least: Opg,
     pub(crate) now_ms: u64,
@@ -112,9 +114,9 @@ pub(crate) fn check_form(payload: &PaymentPayload, chain_id: u64) -> Result<Paid
         return Err(Refusal::Asset { got: accepted.asset });
     }
     let signed = SignedAuthorization::from(&payload.payload);
-    let payees = [accepted.pay_to, signed.authorization.to];
-    if let Some(got) = payees.into_iter().find(|payee| *payee != Address::ESCROW) {
-        return Err(Refusal::Payee { got });
+    let (expected, got) = (accepted.pay_to, signed.authorization.to);
+    if expected != got {
+        return Err(Refusal::Payee { expected, got });
     }
     eip712::verify_authorization(chain_id, &signed).map_err(|source| Refusal::Signature { source })?;
     Ok(Paid { signed, quoted_for: accepted.extra.model_id })
@@ -122,9 +124,12 @@ pub(crate) fn check_form(payload: &PaymentPayload, chain_id: u64) -> Result<Paid
 
 /// Check what must hold when money is reserved.
 pub(crate) fn check_terms(paid: &Paid, need: &Need) -> Result<(), Refusal> {
-    let Authorization { value, valid_after, valid_before, .. } = paid.signed.authorization;
+    let Authorization { to, value, valid_after, valid_before, .. } = paid.signed.authorization;
     if paid.quoted_for != need.model {
         return Err(Refusal::Model { expected: need.model, got: paid.quoted_for });
+    }
+    if to != need.payee {
+        return Err(Refusal::Payee { expected: need.payee, got: to });
     }
     if value < need.least {
         return Err(Refusal::Value { expected: need.least, got: value });

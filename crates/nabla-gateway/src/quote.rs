@@ -16,6 +16,7 @@ use nabla_types::{
     BlobId, ModelId, Opg, RepoName,
     api::{NetworkInfo, PaymentRequired, Resource},
     chain::RevisionRecord,
+    payment::CallTerms,
     receipt::{Price, Usage},
 };
 
@@ -57,6 +58,12 @@ pub(crate) struct Quote {
 }
 
 impl Work {
+    /// What a payment for this work may be spent on.
+    pub(crate) fn call<'n>(&self, name: &'n RepoName, network: &NetworkInfo) -> CallTerms<'n> {
+        let (gateway, network) = (network.gateway, network.network);
+        CallTerms { network, gateway, name, revision: self.revision, model: self.model }
+    }
+
     /// The work that `request` asks for.
     pub(crate) fn of(resolved: &Resolved, request: &CallRequest) -> Result<Self, Error> {
         let newest = newest(resolved)?.model;
@@ -130,7 +137,7 @@ impl Quote {
     ) -> PaymentRequired {
         let offer = x402::Offer {
             chain_id: network.chain_id,
-            model: self.work.model,
+            call: self.work.call(name, network),
             price: self.best.price,
             macs: self.work.usage.macs,
             amount: self.best.amount,

@@ -398,6 +398,7 @@ mod tests {
             inference_stake_min: Opg::ZERO,
             storage_price_per_kib: Opg::ZERO,
             reservation_ttl_ms: 1,
+            verifiers: Vec::new(),
         };
         let mut state = State::genesis(genesis).expect("sound");
         let pay = |(number, value)| {

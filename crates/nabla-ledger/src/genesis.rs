@@ -60,9 +60,10 @@ pub enum GenesisError {
     Supply,
 }
 
-/// Accounts that nobody has the key of: the zero address, escrow, stake and the token.
+/// Accounts that nobody has the key of: the zero address, escrow, stake, the token, and payees of calls.
 pub(crate) fn has_no_owner(account: &Address) -> bool {
-    [Address([0; 20]), Address::ESCROW, Address::STAKE, OPG_ADDRESS].contains(account)
+    account.is_call_payee()
+        || [Address([0; 20]), Address::ESCROW, Address::STAKE, OPG_ADDRESS].contains(account)
 }
 
 /// The whole supply, if everything in `genesis` is within its limits.

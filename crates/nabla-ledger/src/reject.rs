@@ -144,6 +144,8 @@ pub enum Reject {
     Endpoint { got: String },
     #[error("an inference node needs a stake of {needed} OPG, this one has {got} OPG")]
     Stake { needed: Opg, got: Opg },
+    #[error("node {node} is not among the verifiers that the genesis names")]
+    NotAVerifier { node: NodeId },
 
     #[error("expected a summary of one line, at most {SUMMARY_BYTES_MAX} bytes, got {got} bytes")]
     Summary { got: usize },
@@ -207,6 +209,7 @@ impl Reject {
             Self::Roles => "bad_roles",
             Self::Endpoint { .. } => "bad_endpoint",
             Self::Stake { .. } => "insufficient_stake",
+            Self::NotAVerifier { .. } => "not_a_verifier",
             Self::Summary { .. } => "bad_summary",
             Self::Layout(_) => "bad_layout",
             Self::BlobKnown { .. } => "blob_known",

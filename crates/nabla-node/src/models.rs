@@ -20,7 +20,7 @@ use nabla_engine::{Limits, Model, Runtime, Session};
 use nabla_store::{FolderConfig, FolderStore, Store};
 use nabla_types::{
     ModelId,
-    manifest::{BlobRef, ModelManifest},
+    manifest::{BlobRef, MANIFEST_BYTES_MAX, ModelManifest},
 };
 
 /// Why a model cannot be served.
@@ -195,9 +195,16 @@ impl Models {
     /// # Errors
     /// [`ModelError`].
     pub async fn manifest(&self, model: ModelId) -> Result<ModelManifest, ModelError> {
-        let size = self.blobs.size_bytes(model.manifest_blob()).await;
-        let size_bytes = size.map_err(|source| ModelError::Fetch { model, source })?;
-        let bytes = self.blob(model, BlobRef { blob: model.manifest_blob(), size_bytes }).await?;
+        let max = MANIFEST_BYTES_MAX as u64;
+        let bytes = match self.cache.get(model.manifest_blob(), max) {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                let fetched = self.blobs.get_small(model.manifest_blob(), max).await;
+                let fetched = fetched.map_err(|source| ModelError::Fetch { model, source })?;
+                self.keep(&fetched);
+                fetched.bytes
+            }
+        };
         ModelManifest::from_bytes(&bytes)
             .map_err(|error| ModelError::Unsound { model, reason: error.to_string() })
     }
@@ -215,11 +222,16 @@ impl Models {
             Err(error) => tracing::warn!(blob = %blob.blob, %error, "cached blob is fetched again"),
         }
         let fetched = self.blobs.get(blob).await.map_err(|source| ModelError::Fetch { model, source })?;
-        report_rejected(&fetched);
-        if let Err(error) = self.cache.put(&fetched.bytes) {
-            tracing::warn!(blob = %blob.blob, %error, "blob not kept in the cache folder");
-        }
+        self.keep(&fetched);
         Ok(fetched.bytes)
+    }
+
+    /// Keep what was fetched in the cache folder, if there is room.
+    fn keep(&self, fetched: &Fetched) {
+        report_rejected(fetched);
+        if let Err(error) = self.cache.put(&fetched.bytes) {
+            tracing::warn!(%error, "blob not kept in the cache folder");
+        }
     }
 }
 

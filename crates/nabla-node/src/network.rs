@@ -102,13 +102,18 @@ impl Plan {
         fs::create_dir_all(folder).map_err(|source| Error::io("create folder", folder, source))?;
         let faucet = account_key(&folder.join("validator").join("faucet.key"))?.address();
         let mut allocations = vec![Allocation { account: faucet, amount: Opg::whole(1_000_000) }];
+        let mut verifiers = Vec::new();
         for (name, role) in nodes {
-            node_key(&folder.join(name).join("node.key"))?;
+            let node = node_key(&folder.join(name).join("node.key"))?.id();
+            if *role == Role::Verifier {
+                verifiers.push(node);
+            }
             let account = account_key(&folder.join(name).join("account.key"))?.address();
             if *role == Role::Inference {
                 allocations.push(Allocation { account, amount: Opg::whole(1_000) });
             }
         }
+        verifiers.sort_unstable();
         allocations.sort_by_key(|allocation| allocation.account);
         Ok(Genesis {
             format: Genesis::FORMAT.to_owned(),
@@ -121,6 +126,7 @@ impl Plan {
             inference_stake_min: Opg::whole(100),
             storage_price_per_kib: Opg::from_units(10_000_000_000_000),
             reservation_ttl_ms: 120_000,
+            verifiers,
         })
     }
 

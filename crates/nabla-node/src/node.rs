@@ -48,6 +48,8 @@ use crate::{
 
 /// How long a stop waits for requests in work.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one request may take, its body included: longer than a gateway's attempts together.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(150);
 /// Requests in work at once, of all roles together; more are refused.
 const REQUESTS_MAX: usize = 1024;
 /// How often old transcripts are dropped.
@@ -178,7 +180,8 @@ fn serve(
     let limit = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(async |_: BoxError| overloaded()))
         .load_shed()
-        .concurrency_limit(REQUESTS_MAX);
+        .concurrency_limit(REQUESTS_MAX)
+        .timeout(REQUEST_TIMEOUT);
     let router = router.layer(limit);
     server.spawn(async move {
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
@@ -188,7 +191,10 @@ fn serve(
 }
 
 fn overloaded() -> Problem {
-    let text = format!("{REQUESTS_MAX} requests are in work already");
+    let text = format!(
+        "{REQUESTS_MAX} requests are in work already, or this one took over {} s",
+        REQUEST_TIMEOUT.as_secs()
+    );
     Problem::unavailable("node_busy", text).hint("try again shortly, or another node")
 }
 

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use crate::http::{Answer, Problem, parse};
 
 /// Largest shard that is taken in one request, in bytes.
-const SHARD_BYTES_MAX: usize = 512 << 20;
+const SHARD_BYTES_MAX: usize = 256 << 20;
 /// Uploads in work at once; more are refused. Each holds a whole shard in memory.
 pub(crate) const UPLOADS_MAX: usize = 4;
 

@@ -5,7 +5,7 @@
 //! | `GET genesis` | the genesis, CBOR |
 //! | `GET status` | the chain in numbers |
 //! | `GET accounts/{address}` | balances |
-//! | `GET repos?query=&limit=`, `repos/{owner}/{name}` | repositories |
+//! | `GET repos?query=&limit=`, `repos/{owner}/{name}` | repositories; a list has the newest revision of each |
 //! | `GET nodes?role=`, `nodes/{id}` | nodes |
 //! | `GET blobs/{id}` | layout and holders |
 //! | `GET payments/{id}` | where a payment stands |

@@ -154,12 +154,12 @@ impl Verifier {
     async fn replay(&self, receipt: &SignedReceipt, transcript: Transcript) -> Result<Outcome, String> {
         let claims = receipt.claims().clone();
         let loaded = self.models.get(claims.model).await.map_err(|error| error.to_string())?;
-        let work = move || replay(&*loaded.session, &claims, &transcript.request, transcript.salt);
+        let work = move || replay(&loaded, &claims, &transcript.request, transcript.salt);
         let result = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
         match result.map_err(|error| error.to_string())? {
             Replay::Equal => Ok(Outcome::Equal),
-            Replay::Different { output, expected, got } => {
-                tracing::warn!(receipt = %receipt.id(), output, %expected, ?got, "replay differs");
+            Replay::Different { what, expected, got } => {
+                tracing::warn!(receipt = %receipt.id(), what, expected, got, "replay differs");
                 Ok(Outcome::Different)
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! # Rules
 //! - The payer answers terms, not prices: [`pay`] signs exactly what the terms ask for, and only if they ask
-//!   for OPG on the payer's chain, to the escrow account, at most what the payer allows.
+//!   for OPG on the payer's chain, to the payee that follows from the terms, at most what the payer allows.
 //! - The gateway checks a payment against the terms that it computes itself now ([`check`]), never against
 //!   the copy that the payer sends along.
 //!
@@ -10,9 +10,9 @@
 //! [`TermsError`] says which term was expected and which was got. Nothing is signed then.
 
 use nabla_types::{
-    Address, ModelId, Opg,
+    NetworkId, Opg,
     api::{ExactPayload, PaymentExtra, PaymentPayload, PaymentRequired, PaymentRequirements, Resource},
-    payment::{Authorization, Nonce, SignedAuthorization},
+    payment::{Authorization, CallTerms, Nonce, SignedAuthorization},
     receipt::Price,
 };
 
@@ -74,11 +74,11 @@ pub enum TermsError {
 
 /// What a call is offered for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
+pub struct Offer<'a> {
     /// EIP-155 chain id.
     pub chain_id: u64,
-    /// The model that the price is for.
-    pub model: ModelId,
+    /// What the payment may be spent on.
+    pub call: CallTerms<'a>,
     /// The price by the unit.
     pub price: Price,
     /// What the call is reckoned to consume, in multiply-accumulates.
@@ -89,7 +89,7 @@ pub struct Offer {
     pub timeout_seconds: u64,
 }
 
-impl Offer {
+impl Offer<'_> {
     /// The terms as x402 writes them.
     #[must_use]
     pub fn requirements(&self) -> PaymentRequirements {
@@ -98,12 +98,15 @@ impl Offer {
             network: caip2(self.chain_id),
             amount: self.amount,
             asset: OPG_ADDRESS,
-            pay_to: Address::ESCROW,
+            pay_to: self.call.payee(),
             max_timeout_seconds: self.timeout_seconds,
             extra: PaymentExtra {
                 name: TOKEN_NAME.to_owned(),
                 version: TOKEN_VERSION.to_owned(),
-                model_id: self.model,
+                model_id: self.call.model,
+                repository: self.call.name.clone(),
+                revision: self.call.revision,
+                gateway: self.call.gateway,
                 price: self.price,
                 macs: self.macs,
             },
@@ -123,6 +126,8 @@ impl Offer {
 pub struct Answer {
     /// The payer's chain.
     pub chain_id: u64,
+    /// The payer's network.
+    pub network: NetworkId,
     /// The most that the payer allows.
     pub limit: Opg,
     /// The present, Unix seconds.
@@ -147,7 +152,7 @@ pub fn pay(
     terms: &PaymentRequirements,
     answer: &Answer,
 ) -> Result<PaymentPayload, TermsError> {
-    check_terms(answer.chain_id, terms)?;
+    check_terms(answer.chain_id, answer.network, terms)?;
     if terms.amount > answer.limit {
         return Err(TermsError::TooDear { asked: terms.amount, limit: answer.limit });
     }
@@ -172,13 +177,13 @@ pub fn pay(
 ///
 /// # Errors
 /// [`TermsError`].
-pub fn check(offer: &Offer, payment: &PaymentPayload, now: u64) -> Result<SignedAuthorization, TermsError> {
+pub fn check(offer: &Offer<'_>, payment: &PaymentPayload, now: u64) -> Result<SignedAuthorization, TermsError> {
     term("version", &X402_VERSION, &payment.x402_version)?;
     term("scheme", &SCHEME, &payment.accepted.scheme.as_str())?;
     term("network", &caip2(offer.chain_id), &payment.accepted.network)?;
     let signed = SignedAuthorization::from(&payment.payload);
     let Authorization { to, value, valid_after, valid_before, .. } = signed.authorization;
-    term("payee", &Address::ESCROW, &to)?;
+    term("payee", &offer.call.payee(), &to)?;
     term("amount", &offer.amount, &value)?;
     let seconds = offer.timeout_seconds.min(MARGIN_SECONDS);
     if valid_after >= now || valid_before <= now.saturating_add(seconds) {
@@ -192,11 +197,13 @@ pub fn check(offer: &Offer, payment: &PaymentPayload, now: u64) -> Result<Signed
 /// ledger reads its own clock a little later.
 const MARGIN_SECONDS: u64 = 5;
 
-fn check_terms(chain_id: u64, terms: &PaymentRequirements) -> Result<(), TermsError> {
+fn check_terms(chain_id: u64, network: NetworkId, terms: &PaymentRequirements) -> Result<(), TermsError> {
     term("scheme", &SCHEME, &terms.scheme.as_str())?;
     term("network", &caip2(chain_id), &terms.network)?;
     term("asset", &OPG_ADDRESS, &terms.asset)?;
-    term("payee", &Address::ESCROW, &terms.pay_to)?;
+    let PaymentExtra { model_id: model, repository: name, revision, gateway, .. } = &terms.extra;
+    let call = CallTerms { network, gateway: *gateway, name, revision: *revision, model: *model };
+    term("payee", &call.payee(), &terms.pay_to)?;
     term("token name", &TOKEN_NAME, &terms.extra.name.as_str())?;
     term("token version", &TOKEN_VERSION, &terms.extra.version.as_str())
 }

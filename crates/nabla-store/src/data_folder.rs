@@ -41,8 +41,7 @@ const MARKER_BYTES_MAX: u64 = 256;
 pub struct DataFolder {
     path: PathBuf,
     next_temporary: AtomicU64,
-    /// Closing it unlocks the folder.
-    _lock: File,
+    lock: File,
 }
 
 impl DataFolder {
@@ -55,7 +54,7 @@ impl DataFolder {
         create_folder(&path)?;
         // Before the lock, so that a folder of somebody else's is not touched at all.
         check_marker(&path, kind, network)?;
-        let folder = Self { _lock: lock(&path)?, path, next_temporary: AtomicU64::new(0) };
+        let folder = Self { lock: lock(&path)?, path, next_temporary: AtomicU64::new(0) };
         folder.empty_temporary()?;
         if !check_marker(&folder.path, kind, network)? {
             let marker = folder.stage(format!("nabla {kind} 1\nnetwork {network}\n").as_bytes())?;
@@ -86,6 +85,13 @@ impl DataFolder {
             fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for DataFolder {
+    fn drop(&mut self) {
+        // Closing alone would leave the folder locked if a child process has inherited the file just now.
+        let _ = fs4::FileExt::unlock(&self.lock);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     amount::Opg,
     chain::{PaymentStatus, Role},
-    id::{Address, ModelId, NetworkId, NodeId, PaymentId, ReceiptId, TxId},
+    id::{Address, BlobId, ModelId, NetworkId, NodeId, PaymentId, ReceiptId, TxId},
     name::RepoName,
     payment::{AccountSignature, Authorization, Nonce, SignedAuthorization},
     receipt::Price,
@@ -204,7 +204,7 @@ pub struct PaymentRequirements {
     pub amount: Opg,
     /// The token: OPG's address.
     pub asset: Address,
-    /// The authorisation's `to`.
+    /// The authorisation's `to`: the payee of these [terms](crate::payment::CallTerms).
     pub pay_to: Address,
     /// How long the authorisation must at least be good for.
     pub max_timeout_seconds: u64,
@@ -222,6 +222,12 @@ pub struct PaymentExtra {
     pub version: String,
     /// The model that the price is for.
     pub model_id: ModelId,
+    /// The repository that was asked for.
+    pub repository: RepoName,
+    /// Its revision.
+    pub revision: BlobId,
+    /// The gateway that may reserve the payment.
+    pub gateway: NodeId,
     /// The price by the unit.
     pub price: Price,
     /// What the call is reckoned to consume, in multiply-accumulates.

@@ -153,6 +153,14 @@ impl Address {
     pub const ESCROW: Self = Self(*b"nabla escrow account");
     /// The account that holds nodes' stake. It has no key.
     pub const STAKE: Self = Self(*b"nabla staked account");
+    /// What the payee of a call begins with: see [`CallTerms`](crate::payment::CallTerms).
+    pub const CALL_PREFIX: &[u8; 4] = b"call";
+
+    /// Whether this is the payee of a call, which is no account.
+    #[must_use]
+    pub fn is_call_payee(&self) -> bool {
+        self.0.starts_with(Self::CALL_PREFIX)
+    }
 }
 
 impl fmt::Display for Address {

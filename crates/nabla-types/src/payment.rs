@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     amount::Opg,
-    id::{Address, PaymentId, bytes_newtype, decode_array},
+    id::{Address, BlobId, ModelId, NetworkId, NodeId, PaymentId, bytes_newtype, decode_array},
+    name::RepoName,
 };
 
 /// A 32-byte value that its owner uses once, drawn at random.
@@ -59,7 +60,7 @@ pub struct Authorization {
     /// Who pays and signs.
     #[n(0)]
     pub from: Address,
-    /// Who receives: an account, or [`Address::ESCROW`] to pay for a call.
+    /// Who receives: an account, or the payee of some [`CallTerms`] to pay for a call.
     #[n(1)]
     pub to: Address,
     /// How much.
@@ -74,6 +75,44 @@ pub struct Authorization {
     /// Used once per payer.
     #[n(5)]
     pub nonce: Nonce,
+}
+
+/// What one payment may be spent on. Its hash is the payee that the payer signs, so neither a gateway nor
+/// anybody who sees the authorisation can spend it on another call's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallTerms<'a> {
+    /// The network whose ledger may settle it.
+    pub network: NetworkId,
+    /// The only gateway that may reserve it.
+    pub gateway: NodeId,
+    /// The repository that is asked for.
+    pub name: &'a RepoName,
+    /// Its revision.
+    pub revision: BlobId,
+    /// The model that is to run.
+    pub model: ModelId,
+}
+
+impl CallTerms<'_> {
+    /// The account that stands for these terms: `"call"` and the first 16 bytes of `SHA-256("nabla call 1\0" ||
+    /// network || gateway || revision || model || name)`. Nobody has its key; the ledger takes money for it
+    /// only into escrow.
+    #[must_use]
+    pub fn payee(&self) -> Address {
+        let hash: [u8; 32] = Sha256::new()
+            .chain_update(b"nabla call 1\0")
+            .chain_update(self.network.0)
+            .chain_update(self.gateway.0)
+            .chain_update(self.revision.0)
+            .chain_update(self.model.0)
+            .chain_update(self.name.as_str())
+            .finalize()
+            .into();
+        let mut address = [0; 20];
+        address[..4].copy_from_slice(Address::CALL_PREFIX);
+        address[4..].copy_from_slice(&hash[..16]);
+        Address(address)
+    }
 }
 
 impl Authorization {
@@ -98,4 +137,30 @@ pub struct SignedAuthorization {
     /// EIP-712 signature of `authorization.from`.
     #[n(1)]
     pub signature: AccountSignature,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_term_changes_the_payee() {
+        let (name, other) = ("a/b".parse().expect("a name"), "a/c".parse().expect("a name"));
+        let terms = CallTerms {
+            network: NetworkId([1; 32]),
+            gateway: NodeId([2; 32]),
+            name: &name,
+            revision: BlobId([3; 32]),
+            model: ModelId([4; 32]),
+        };
+        let changed = [
+            CallTerms { network: NetworkId([9; 32]), ..terms },
+            CallTerms { gateway: NodeId([9; 32]), ..terms },
+            CallTerms { name: &other, ..terms },
+            CallTerms { revision: BlobId([9; 32]), ..terms },
+            CallTerms { model: ModelId([9; 32]), ..terms },
+        ];
+        assert!(terms.payee().is_call_payee());
+        assert!(changed.iter().all(|changed| changed.payee() != terms.payee()));
+    }
 }

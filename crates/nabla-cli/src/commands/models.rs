@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use nabla_types::{
     RepoName,
     chain::RepoRecord,
-    manifest::{BlobRef, FileEntry, ModelManifest, Revision},
+    manifest::{BlobRef, FileEntry, MANIFEST_BYTES_MAX, ModelManifest, Revision},
 };
 use serde_json::json;
 
@@ -44,8 +44,7 @@ struct Found {
 async fn find(network: &Network, name: &RepoName) -> Result<Found> {
     let repo = network.ledger.repo(name).await?;
     let get = async |blob| -> Result<Vec<u8>> {
-        let size_bytes = network.blobs.size_bytes(blob).await?;
-        Ok(network.blobs.get(BlobRef { blob, size_bytes }).await?.bytes)
+        Ok(network.blobs.get_small(blob, MANIFEST_BYTES_MAX as u64).await?.bytes)
     };
     let revision = Revision::from_bytes(&get(repo.latest().revision).await?)?;
     let manifest = ModelManifest::from_bytes(&get(repo.latest().model.manifest_blob()).await?)?;

@@ -10,8 +10,11 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nabla_engine::{Engine, Kernels, Limits, Model, Runtime};
-use nabla_node::replay::{Replay, replay};
-use nabla_types::{Address, NetworkId, manifest::{BlobRef, ModelManifest}, receipt::{Receipt, Salt}};
+use nabla_node::{
+    models::Loaded,
+    replay::{Replay, replay},
+};
+use nabla_types::{Address, NetworkId, manifest::{MANIFEST_BYTES_MAX, ModelManifest}, receipt::{Receipt, Salt}};
 use nabla_verify::{CheckName, Context as Known, Outcome, Report, verify_receipt};
 
 use super::Context;
@@ -45,7 +48,13 @@ pub(crate) struct Contents {
 }
 
 pub(super) async fn verify(context: &Context<'_>, files: Files, with_replay: bool) -> Result<()> {
-    let contents = files.read()?;
+    let network = match files.network {
+        Some(network) => Some(network),
+        // Only what this program wrote itself is believed: a receipt from elsewhere may bring its own network.
+        None if is_own(context, &files.receipt) => read_text(&files.receipt.with_file_name(file::NETWORK))?,
+        None => None,
+    };
+    let contents = Files { network, ..files }.read()?;
     let mut report = contents.check();
     if with_replay && report.holds() {
         let outcome = run_again(context, &contents, &report).await?;
@@ -59,6 +68,12 @@ pub(super) async fn verify(context: &Context<'_>, files: Files, with_replay: boo
             Err(anyhow::Error::from(failure).context(AlreadyPrinted("verification failed")))
         }
     }
+}
+
+/// Whether the receipt lies in the home folder.
+fn is_own(context: &Context<'_>, receipt: &Path) -> bool {
+    let own = context.home.receipts().canonicalize();
+    own.ok().zip(receipt.canonicalize().ok()).is_some_and(|(own, receipt)| receipt.starts_with(own))
 }
 
 impl Files {
@@ -75,17 +90,13 @@ impl Files {
             Some(salt) => Some(salt),
             None => read_text(&folder.join(file::SALT))?,
         };
-        let network = match self.network {
-            Some(network) => Some(network),
-            None => read_text(&folder.join(file::NETWORK))?,
-        };
         Ok(Contents {
             receipt: fs::read(&self.receipt).map_err(|error| Failure::bad_file(&self.receipt, error))?,
             request: named_or_beside(self.request, file::REQUEST)?,
             response: named_or_beside(self.response, file::RESPONSE)?,
             salt,
             payer: self.payer,
-            network,
+            network: self.network,
             proof: named_or_beside(self.proof, file::PROOF)?,
         })
     }
@@ -115,28 +126,27 @@ impl Contents {
 /// Fetch the model that the receipt names, run it on the request, compare every bit.
 async fn run_again(context: &Context<'_>, contents: &Contents, report: &Report) -> Result<Outcome> {
     let (Some(request), Some(salt), Some(claims)) = (&contents.request, contents.salt, &report.claims) else {
-        return Ok(Outcome::Skipped { missing: "the request and the salt".to_owned() });
+        // A replay that was asked for and cannot be made must not look like one that held.
+        let hint = Some("name them with --request and --salt, or put them beside the receipt".to_owned());
+        return Err(Failure::BadArgument { reason: "a replay needs the request and the salt".into(), hint }.into());
     };
     let network = Network::connect(&context.url).await?;
-    let model = fetch_model(&network, claims).await?;
-    let session = Engine::new(Kernels::Auto)?.prepare(Arc::new(model))?;
-    Ok(match replay(&*session, claims, request, salt)? {
+    let loaded = fetch_model(&network, claims).await?;
+    Ok(match replay(&loaded, claims, request, salt)? {
         Replay::Equal => Outcome::Passed { detail: "this machine gives the same bits".to_owned() },
-        Replay::Different { output, expected, got } => Outcome::Failed {
-            expected: format!("output {output:?} with commitment {expected}"),
-            got: got.map_or("none".to_owned(), |got| got.to_string()),
-        },
+        Replay::Different { what, expected, got } => {
+            Outcome::Failed { expected: format!("{what}: {expected}"), got }
+        }
     })
 }
 
-async fn fetch_model(network: &Network, claims: &Receipt) -> Result<Model> {
-    let blob = claims.model.manifest_blob();
-    let size_bytes = network.blobs.size_bytes(blob).await?;
-    let manifest = network.blobs.get(BlobRef { blob, size_bytes }).await.context("cannot fetch the model")?;
-    let manifest = ModelManifest::from_bytes(&manifest.bytes)?;
+async fn fetch_model(network: &Network, claims: &Receipt) -> Result<Loaded> {
+    let manifest = network.blobs.get_small(claims.model.manifest_blob(), MANIFEST_BYTES_MAX as u64).await;
+    let manifest = ModelManifest::from_bytes(&manifest.context("cannot fetch the model")?.bytes)?;
     let graph = network.blobs.get(manifest.graph).await?.bytes;
     let weights = network.blobs.get(manifest.weights).await?.bytes;
-    Ok(Model::from_parts(&graph, &weights, &Limits::default())?)
+    let model = Arc::new(Model::from_parts(&graph, &weights, &Limits::default())?);
+    Ok(Loaded { session: Engine::new(Kernels::Auto)?.prepare(model)?, manifest })
 }
 
 /// One line for each check, skipped ones as plainly as failed ones.

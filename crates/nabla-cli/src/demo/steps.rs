@@ -241,7 +241,7 @@ pub(super) async fn verify_offline(demo: &DemoNetwork, answer: &Answer) -> Resul
         response: None,
         salt: None,
         payer: Some(answer.payer),
-        network: None,
+        network: Some(demo.network.info.network),
         proof: None,
     };
     let contents = files.read()?;

@@ -18,7 +18,13 @@ struct Case {
     hint: &'static str,
 }
 
-fn case(what: &'static str, arguments: &[&str], exit: i32, message: &'static str, hint: &'static str) -> Case {
+fn case(
+    what: &'static str,
+    arguments: &[&str],
+    exit: i32,
+    message: &'static str,
+    hint: &'static str,
+) -> Case {
     let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
     Case { what, arguments, exit, message, hint }
 }
@@ -47,7 +53,11 @@ fn write_models(sandbox: &Sandbox) {
     let model = linear(4, 4, 1).build();
     let onnx = |name: &str, file: &Onnx| drop(sandbox.write(&format!("{name}/model.onnx"), file.build()));
     let square = Onnx::default().input("x", &[8192, 8192]).output("c");
-    let costly = square.node("MatMul", &["x", "x"], "a").node("MatMul", &["a", "x"], "b").node("MatMul", &["b", "x"], "c");
+    let costly = square.node("MatMul", &["x", "x"], "a").node("MatMul", &["a", "x"], "b").node(
+        "MatMul",
+        &["b", "x"],
+        "c",
+    );
     let outside = |location: &str| {
         let file = Onnx::default().input("x", &[1, 4]).output("y").external("w", &[4, 4], location);
         file.node("MatMul", &["x", "w"], "y")
@@ -71,7 +81,8 @@ fn write_models(sandbox: &Sandbox) {
 }
 
 fn model_cases() -> Vec<Case> {
-    let push = |what, folder: &str, message, hint| case(what, &["push", folder, "my/model"], 3, message, hint);
+    let push =
+        |what, folder: &str, message, hint| case(what, &["push", folder, "my/model"], 3, message, hint);
     vec![
         push("no folder", "nowhere", "nowhere", "No such file"),
         push("a file that is not ONNX", "text", "not a valid ONNX file", "another format?"),
@@ -80,21 +91,50 @@ fn model_cases() -> Vec<Case> {
         push("two models", "two", "expected exactly one .onnx file, found 2", "a folder of its own"),
         push("no model", "none", "expected exactly one .onnx file, found 0", "a folder of its own"),
         push("an unsupported operator", "operator", "operator \"Einsum\"", "supported are Abs"),
-        push("a graph over the cost bound", "costly", "multiply-adds", "is more than the limit of 1099511627776"),
-        push("weights outside the folder", "outside", "\"../secret.bin\" is refused", "inside the model's folder"),
-        push("weights at an absolute path", "absolute", "\"/etc/passwd\" is refused", "inside the model's folder"),
+        push(
+            "a graph over the cost bound",
+            "costly",
+            "multiply-adds",
+            "is more than the limit of 1099511627776",
+        ),
+        push(
+            "weights outside the folder",
+            "outside",
+            "\"../secret.bin\" is refused",
+            "inside the model's folder",
+        ),
+        push(
+            "weights at an absolute path",
+            "absolute",
+            "\"/etc/passwd\" is refused",
+            "inside the model's folder",
+        ),
         push("weights behind a link", "link", "leads out of the folder", "inside the model's folder"),
         push("weights that are not there", "missing", "\"weights.bin\" is refused", "No such file"),
         push("a graph that goes in a circle", "loop", "graph is not valid", "y"),
-        case("a bad code", &["push", "good", "my/model", "--code", "5/3"], 3, "expected a code such as 3/5", ""),
-        case("another's name", &["push", "good", "nabla/digits", "--home", "rich"], 3, "expected the owner of this name's prefix", ""),
+        case(
+            "a bad code",
+            &["push", "good", "my/model", "--code", "5/3"],
+            3,
+            "expected a code such as 3/5",
+            "",
+        ),
+        case(
+            "another's name",
+            &["push", "good", "nabla/digits", "--home", "rich"],
+            3,
+            "expected the owner of this name's prefix",
+            "",
+        ),
     ]
 }
 
 /// Inputs that do not fit `nabla/digits`.
 fn input_cases(sandbox: &Sandbox) -> Vec<Case> {
-    let good: Value = serde_json::from_slice(&fs::read(sandbox.work("models/digits/examples/one.json")).expect("an example"))
-        .expect("JSON");
+    let good: Value = serde_json::from_slice(
+        &fs::read(sandbox.work("models/digits/examples/one.json")).expect("an example"),
+    )
+    .expect("JSON");
     let run = |what, text: String, message, hint| {
         let name = format!("{}.json", what);
         sandbox.write(&name, text);
@@ -116,12 +156,27 @@ fn input_cases(sandbox: &Sandbox) -> Vec<Case> {
         with("another shape", &|input| input["shape"] = json!([1, 1, 4, 16]), "[1, 1, 4, 16]", "released"),
         with("too few values", &|input| input["data"] = json!([1.0]), "64", ""),
         with("no numbers", &|input| input["data"] = json!(["a"]), "a", ""),
-        with("a huge shape", &|input| input["shape"] = json!([4294967295_u64, 4294967295_u64, 8, 8]), "4294967295", ""),
-        with("too many rows", &|input| {
-            input["shape"] = json!([5000, 1, 8, 8]);
-            input["data"] = json!(vec![0; 5000 * 64]);
-        }, "rows of this run: 5000 is more than the limit of 4096", "released"),
-        with("a negative shape", &|input| input["shape"] = json!([-1, 1, 8, 8]), "-1", "expected {\"inputs\""),
+        with(
+            "a huge shape",
+            &|input| input["shape"] = json!([4294967295_u64, 4294967295_u64, 8, 8]),
+            "4294967295",
+            "",
+        ),
+        with(
+            "too many rows",
+            &|input| {
+                input["shape"] = json!([5000, 1, 8, 8]);
+                input["data"] = json!(vec![0; 5000 * 64]);
+            },
+            "rows of this run: 5000 is more than the limit of 4096",
+            "released",
+        ),
+        with(
+            "a negative shape",
+            &|input| input["shape"] = json!([-1, 1, 8, 8]),
+            "-1",
+            "expected {\"inputs\"",
+        ),
     ]
 }
 
@@ -129,11 +184,23 @@ fn name_cases() -> Vec<Case> {
     let input = "models/digits/examples/one.json";
     let unknown = "1111111111111111111111111111111111111111111111111111111111111111";
     vec![
-        case("an unknown model", &["run", "nobody/nothing", "--input", input], 4, "nobody/nothing", "nabla search"),
+        case(
+            "an unknown model",
+            &["run", "nobody/nothing", "--input", input],
+            4,
+            "nobody/nothing",
+            "nabla search",
+        ),
         case("an unknown model", &["show", "nobody/nothing"], 4, "nobody/nothing", "nabla search"),
         case("an unknown model", &["pull", "nobody/nothing"], 4, "nobody/nothing", "nabla search"),
         case("an unknown receipt", &["receipts", unknown], 4, unknown, "nabla receipts"),
-        case("a file in the way", &["pull", "nabla/digits", "in the way"], 3, "another file of this name", "another folder"),
+        case(
+            "a file in the way",
+            &["pull", "nabla/digits", "in the way"],
+            3,
+            "another file of this name",
+            "another folder",
+        ),
     ]
 }
 
@@ -144,10 +211,34 @@ fn money_cases() -> Vec<Case> {
     let poor = ["--home", "poor"];
     vec![
         case("an empty wallet", &[&run[..], &poor].concat(), 5, "0 OPG", "nabla wallet fund"),
-        case("an empty wallet", &["push", "good", "my/model", poor[0], poor[1]], 5, "0 OPG", "nabla wallet fund"),
-        case("an empty wallet", &["wallet", "send", to, "1", poor[0], poor[1]], 5, "0 OPG", "nabla wallet fund"),
-        case("more than there is", &["wallet", "send", to, "1000"], 5, "1000 OPG are needed", "nabla wallet fund"),
-        case("a price above the limit", &[&run[..], &["--max-price", "0.0001"]].concat(), 5, "0.0001 OPG are allowed", "--max-price"),
+        case(
+            "an empty wallet",
+            &["push", "good", "my/model", poor[0], poor[1]],
+            5,
+            "0 OPG",
+            "nabla wallet fund",
+        ),
+        case(
+            "an empty wallet",
+            &["wallet", "send", to, "1", poor[0], poor[1]],
+            5,
+            "0 OPG",
+            "nabla wallet fund",
+        ),
+        case(
+            "more than there is",
+            &["wallet", "send", to, "1000"],
+            5,
+            "1000 OPG are needed",
+            "nabla wallet fund",
+        ),
+        case(
+            "a price above the limit",
+            &[&run[..], &["--max-price", "0.0001"]].concat(),
+            5,
+            "0.0001 OPG are allowed",
+            "--max-price",
+        ),
     ]
 }
 
@@ -161,10 +252,12 @@ fn nothing_is_lost() {
         sandbox.ok(&["wallet", "new", "--home", home]);
     }
     sandbox.ok(&["wallet", "fund", "--home", "rich"]);
-    let purses = || ["poor", "rich", ""].map(|home| match home {
-        "" => sandbox.json(&["wallet", "balance"]),
-        home => sandbox.json(&["wallet", "balance", "--home", home]),
-    });
+    let purses = || {
+        ["poor", "rich", ""].map(|home| match home {
+            "" => sandbox.json(&["wallet", "balance"]),
+            home => sandbox.json(&["wallet", "balance", "--home", home]),
+        })
+    };
     let before = purses();
     check(&sandbox, &model_cases());
     check(&sandbox, &input_cases(&sandbox));
@@ -182,9 +275,10 @@ fn nothing_is_lost() {
     assert!(!dev.process.stderr().contains("panicked"), "{}", dev.process.stderr());
 }
 
+/// Copy the files of a folder, not those in folders in it.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder").flatten() {
+    for entry in fs::read_dir(from).expect("a folder").flatten().filter(|entry| entry.path().is_file()) {
         fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
 }
@@ -198,13 +292,17 @@ fn check_receipts(sandbox: &Sandbox) {
     };
     let good = verify(&folder, &[]);
     assert_eq!(good.code, Some(0), "{good}");
-    let forged = sandbox.work("forged");
+    // Among one's own receipts, where the file `network` counts.
+    let forged = sandbox.home().join("receipts/forged");
     let refuse = |file: &str, bytes: &[u8], what: String| {
         copy(&folder, &forged);
         fs::write(forged.join(file), bytes).expect("written");
         let ran = verify(&forged, &["--json"]);
         assert_eq!(ran.code, Some(7), "{file} {what}: {ran}");
-        assert!(!ran.stderr.contains("panicked") && ran.stderr.starts_with("error: "), "{file} {what}: {ran}");
+        assert!(
+            !ran.stderr.contains("panicked") && ran.stderr.starts_with("error: "),
+            "{file} {what}: {ran}"
+        );
         assert_eq!(ran.document()["ok"], false, "{file} {what}: {ran}");
     };
     let receipt = fs::read(folder.join("receipt.cbor")).expect("a receipt");
@@ -226,6 +324,17 @@ fn check_receipts(sandbox: &Sandbox) {
         let digit = if text.starts_with('0') { "1" } else { "0" };
         refuse(file, format!("{digit}{}", &text[1..]).as_bytes(), "with another digit".to_owned());
     }
+    // A folder from elsewhere cannot say of itself which network it must be of.
+    let foreign = sandbox.work("foreign");
+    copy(&folder, &foreign);
+    fs::write(foreign.join("network"), "22".repeat(32)).expect("written");
+    let ran = verify(&foreign, &[]);
+    assert!(ran.code == Some(0) && ran.stdout.contains("skip  network"), "{ran}");
+    // Without the request nothing can be run again, and nobody is told that it was.
+    fs::remove_file(foreign.join("request.json")).expect("removed");
+    let ran = verify(&foreign, &["--replay"]);
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(ran.stderr.contains("a replay needs the request and the salt"), "{ran}");
     let other = "22".repeat(32);
     for (more, exit, message) in [
         (["--network", &other], 7, "network: expected"),
@@ -260,16 +369,52 @@ fn check_nodes(sandbox: &Sandbox) {
         assert!(config.contains(from), "no {from:?} in {config}");
         config.replace(from, to)
     };
-    check(sandbox, &[
-        case("no file", &["node", "start", "--config", "nowhere.toml"], 3, "nowhere.toml", "No such file"),
-        start("no TOML", "a", "name = ".to_owned(), 3, "a.toml", ""),
-        start("an unknown key", "b", format!("colour = \"red\"\n{config}"), 3, "unknown field `colour`", "expected one of"),
-        start("an unknown role", "c", with("[\"storage\"]", "[\"king\"]"), 3, "king", "validator"),
-        start("no genesis", "d", with("../genesis.cbor", "../garbage.cbor"), 3, "is not a genesis", ""),
-        start("another network's ledger", "e", with(ledger, &of_dev), 1, "is of network", "must belong to the same network"),
-        start("another network's folder", "f", with("data_dir = \"data\"", &format!("data_dir = {taken:?}")), 1, "belongs to network", ""),
-        case("a network already", &["network", "init", "net"], 3, "there is a network already", "name another folder"),
-    ]);
+    check(
+        sandbox,
+        &[
+            case(
+                "no file",
+                &["node", "start", "--config", "nowhere.toml"],
+                3,
+                "nowhere.toml",
+                "No such file",
+            ),
+            start("no TOML", "a", "name = ".to_owned(), 3, "a.toml", ""),
+            start(
+                "an unknown key",
+                "b",
+                format!("colour = \"red\"\n{config}"),
+                3,
+                "unknown field `colour`",
+                "expected one of",
+            ),
+            start("an unknown role", "c", with("[\"storage\"]", "[\"king\"]"), 3, "king", "validator"),
+            start("no genesis", "d", with("../genesis.cbor", "../garbage.cbor"), 3, "is not a genesis", ""),
+            start(
+                "another network's ledger",
+                "e",
+                with(ledger, &of_dev),
+                1,
+                "is of network",
+                "must belong to the same network",
+            ),
+            start(
+                "another network's folder",
+                "f",
+                with("data_dir = \"data\"", &format!("data_dir = {taken:?}")),
+                1,
+                "belongs to network",
+                "",
+            ),
+            case(
+                "a network already",
+                &["network", "init", "net"],
+                3,
+                "there is a network already",
+                "name another folder",
+            ),
+        ],
+    );
 }
 
 /// The URL of the ledger behind the sandbox's gateway.

@@ -60,7 +60,11 @@ fn a_second_one_is_turned_away() {
         (&["dev", "--port", &same], "in use by another process", "stop it first"),
         (&["dev", "--port", &other], "in use by another process", "stop it first"),
         (&["dev", "--port", &other, "--reset"], "in use by another process", "stop it first"),
-        (&["--home", &elsewhere, "dev", "--port", &same], "cannot listen on 127.0.0.1:", "choose another port"),
+        (
+            &["--home", &elsewhere, "dev", "--port", &same],
+            "cannot listen on 127.0.0.1:",
+            "choose another port",
+        ),
     ];
     for (arguments, message, hint) in cases {
         let ran = sandbox.nabla(arguments);

@@ -22,7 +22,10 @@ struct Block {
 const NOT_RUN: [(&str, &str); 3] = [
     ("cargo run --release -- demo", "the module `demo` runs the same command's binary"),
     ("./test.sh", "it is what runs this test"),
-    ("cargo build --release", "cargo has built the binary that these tests start; `nabla dev` is started by them"),
+    (
+        "cargo build --release",
+        "cargo has built the binary that these tests start; `nabla dev` is started by them",
+    ),
 ];
 
 /// The names that blocks may be marked with.
@@ -45,7 +48,8 @@ fn blocks_of(file: PathBuf) -> Vec<Block> {
         if let Some(name) = line.strip_prefix("<!-- test: ") {
             test = name.strip_suffix(" -->").map(str::to_owned);
         } else if let Some(language) = line.strip_prefix("```") {
-            let text = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
+            let text =
+                lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
             blocks.push(Block { file: file.clone(), language: language.to_owned(), test: test.take(), text });
         } else if !line.trim().is_empty() {
             test = None;
@@ -55,7 +59,8 @@ fn blocks_of(file: PathBuf) -> Vec<Block> {
 }
 
 fn marked(test: &str) -> Vec<Block> {
-    let blocks: Vec<Block> = blocks().into_iter().filter(|block| block.test.as_deref() == Some(test)).collect();
+    let blocks: Vec<Block> =
+        blocks().into_iter().filter(|block| block.test.as_deref() == Some(test)).collect();
     assert!(!blocks.is_empty(), "no block is marked {test:?}");
     blocks
 }
@@ -150,7 +155,10 @@ echo all stopped
         bash(&Sandbox::new(), &(TRAP.to_owned() + &script + STOP))
     });
     let ran = ran.into_iter().find(|ran| !ran.stderr.contains("cannot listen")).expect("free ports");
-    check_ran(&ran, &["received   10 OPG", "published  alice/digits", "5 of 5 answer", "2 of 2 answer", "all stopped"]);
+    check_ran(
+        &ran,
+        &["received   10 OPG", "published  alice/digits", "5 of 5 answer", "2 of 2 answer", "all stopped"],
+    );
     assert!(!ran.stdout.contains("FAIL"), "{ran}");
 }
 
@@ -169,12 +177,14 @@ fn configuration() {
                 &GatewayConfig::default()
             )
         );
-        let validator = ValidatorConfig { faucet_key: Some("faucet.key".into()), ..ValidatorConfig::default() };
+        let validator =
+            ValidatorConfig { faucet_key: Some("faucet.key".into()), ..ValidatorConfig::default() };
         let full = Config { validator, endpoint: config.endpoint.clone().or(Some(String::new())), ..config };
         let table = toml::Table::try_from(&full).expect("a configuration is TOML");
         for (name, value) in &table {
             let keys = value.as_table().map_or(vec![name], |table| table.keys().collect());
-            let missing: Vec<_> = keys.iter().filter(|key| !block.text.contains(&format!("{key} = "))).collect();
+            let missing: Vec<_> =
+                keys.iter().filter(|key| !block.text.contains(&format!("{key} = "))).collect();
             assert!(missing.is_empty(), "the example does not show {missing:?} of {name}");
             assert!(!value.is_table() || block.text.contains(&format!("[{name}]")), "no section [{name}]");
         }

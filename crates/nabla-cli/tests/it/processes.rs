@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::Instant,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -36,8 +37,16 @@ use crate::{
 
 /// Nodes in the order of their ports.
 const NODES: [&str; 10] = [
-    "gateway-1", "validator", "storage-1", "storage-2", "storage-3", "storage-4", "storage-5", "inference-1",
-    "inference-2", "verifier-1",
+    "gateway-1",
+    "validator",
+    "storage-1",
+    "storage-2",
+    "storage-3",
+    "storage-4",
+    "storage-5",
+    "inference-1",
+    "inference-2",
+    "verifier-1",
 ];
 /// Rows and columns of the slow model's matrices, and how often they are multiplied: about a second.
 const SLOW: (u64, usize) = (512, 80);
@@ -148,7 +157,8 @@ impl Network {
 }
 
 fn digits() -> Vec<TensorJson> {
-    let bytes = fs::read(crate::program::repository().join("models/digits/examples/one.json")).expect("an example");
+    let bytes =
+        fs::read(crate::program::repository().join("models/digits/examples/one.json")).expect("an example");
     let input: Value = serde_json::from_slice(&bytes).expect("JSON");
     serde_json::from_value(input["inputs"].clone()).expect("inputs")
 }
@@ -175,12 +185,19 @@ fn killed_at_bad_moments() {
         sandbox.ok(&["push", folder, &format!("alice/{}", folder.rsplit('/').next().unwrap_or_default())]);
     }
     let total = network.status().total;
-    a_push(&network);
-    storage_nodes_that_are_read(&mut network);
-    an_inference_node_at_work(&mut network);
-    the_gateway_during_a_call(&mut network);
-    the_validator_among_payments(&mut network);
-    too_many_storage_nodes(&mut network);
+    let stages: [(&str, fn(&mut Network)); 6] = [
+        ("a push", a_push),
+        ("storage nodes that are read", storage_nodes_that_are_read),
+        ("an inference node at work", an_inference_node_at_work),
+        ("the gateway during a call", the_gateway_during_a_call),
+        ("the validator among payments", the_validator_among_payments),
+        ("too many storage nodes", too_many_storage_nodes),
+    ];
+    for (what, stage) in stages {
+        let started = Instant::now();
+        stage(&mut network);
+        eprintln!("killed {what}: {} ms", started.elapsed().as_millis());
+    }
     assert_eq!(network.status().total, total);
     for (name, process) in &mut network.running {
         process.stop("TERM");
@@ -189,7 +206,7 @@ fn killed_at_bad_moments() {
 }
 
 /// `nabla push` is killed between two shards: nothing is registered, and pushing again ends it.
-fn a_push(network: &Network) {
+fn a_push(network: &mut Network) {
     let sandbox = &network.sandbox;
     let onnx = linear(1024, 2048, 9).build();
     let model = import_onnx(&onnx, &NoExternalData, &Limits::default()).expect("a model");
@@ -220,16 +237,15 @@ fn shards(sandbox: &Sandbox) -> usize {
 /// Two of five storage nodes are killed while eight megabytes are read from them over and over: every read
 /// gives the whole.
 fn storage_nodes_that_are_read(network: &mut Network) {
-    let (ledger, http, info) = (network.ledger(), network.http.clone(), network.info());
+    let blobs = BlobClient::new(network.http.clone(), network.ledger(), network.info().network);
+    let handle = network.runtime.handle().clone();
     let onnx = fs::read(network.sandbox.work("wide/model.onnx")).expect("a file");
     let blob = nabla_types::manifest::BlobRef::of(&onnx);
     let (reads, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let read = || {
-        let runtime = Runtime::new().expect("threads");
-        let blobs = BlobClient::new(http.clone(), ledger.clone(), info.network);
         let mut parity_used = 0;
         while !stop.load(Ordering::SeqCst) {
-            let fetched = runtime.block_on(blobs.get(blob)).expect("any 3 of 5 shards suffice");
+            let fetched = handle.block_on(blobs.get(blob)).expect("any 3 of 5 shards suffice");
             assert!(fetched.bytes == onnx, "other bytes came back");
             parity_used += fetched.parity_used;
             reads.fetch_add(1, Ordering::SeqCst);
@@ -277,7 +293,8 @@ fn an_inference_node_at_work(network: &mut Network) {
     assert_eq!(network.working(&[other]), other);
     network.kill(other);
     let status = call.wait();
-    let ran = Ran { command: run.join(" "), code: status.code(), stdout: call.stdout(), stderr: call.stderr() };
+    let ran =
+        Ran { command: run.join(" "), code: status.code(), stdout: call.stdout(), stderr: call.stderr() };
     assert_eq!((ran.code, ran.error().0.as_str()), (Some(1), "no_provider_answered"), "{ran}");
     assert!(ran.stderr.contains("the payment was released to its payer"), "{ran}");
     assert_eq!(network.balance(), before);
@@ -305,8 +322,10 @@ fn the_gateway_during_a_call(network: &mut Network) {
     let body = bytes::Bytes::from(serde_json::to_vec(&request).expect("plain data"));
     let gateway = network.gateway();
     let terms = network.runtime.block_on(gateway.terms(&body)).expect("terms");
+    let info = network.info();
     let answer = x402::Answer {
-        chain_id: network.info().chain_id,
+        network: info.network,
+        chain_id: info.chain_id,
         limit: Opg::whole(1),
         now: now_s(),
         nonce: Nonce([6; 32]),
@@ -317,7 +336,8 @@ fn the_gateway_during_a_call(network: &mut Network) {
     let http = network.http.clone();
     let send = || {
         let request = http.request(reqwest::Method::POST, &url).header("payment-signature", &header);
-        request.body(body.clone()).send()
+        let request = request.body(body.clone());
+        async move { request.send().await }
     };
     let first = network.runtime.spawn(send());
     network.working(&["inference-1", "inference-2"]);
@@ -364,12 +384,11 @@ fn the_validator_among_payments(network: &mut Network) {
     let (answers, kill_now) = (Mutex::new(Vec::<Answer>::new()), AtomicBool::new(false));
     let (gateway, account, inputs) = (network.gateway(), network.wallet(), digits());
     let name: RepoName = "alice/digits".parse().expect("a name");
+    let handle = network.runtime.handle().clone();
     let call = || {
-        let runtime = Runtime::new().expect("threads");
         while !kill_now.load(Ordering::SeqCst) {
             let spending = Spending { account: &account, price_max: None, now_s: now_s() };
-            let answer = runtime.block_on(gateway.infer(&name, None, inputs.clone(), spending));
-            if let Ok(answer) = answer {
+            if let Ok(answer) = handle.block_on(gateway.infer(&name, None, inputs.clone(), spending)) {
                 answers.lock().expect("no panic").push(answer);
             }
         }
@@ -385,7 +404,8 @@ fn the_validator_among_payments(network: &mut Network) {
     let answers = answers.into_inner().expect("no panic");
     for answer in &answers {
         let receipt = SignedReceipt::from_bytes(&answer.receipt).expect("a receipt").id();
-        let record = network.runtime.block_on(network.ledger().receipt(receipt)).expect("the validator answers");
+        let record =
+            network.runtime.block_on(network.ledger().receipt(receipt)).expect("the validator answers");
         assert!(record.is_some_and(|record| record.proof.is_some()), "receipt {receipt} is lost");
     }
     let status = network.status();

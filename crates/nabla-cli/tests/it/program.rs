@@ -162,7 +162,8 @@ impl Sandbox {
 impl Ran {
     #[track_caller]
     pub(crate) fn document(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("expected one document, {error}: {self}"))
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("expected one document, {error}: {self}"))
     }
 
     /// The JSON of an error: code, message, hint.

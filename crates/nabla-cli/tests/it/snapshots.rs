@@ -28,9 +28,9 @@ fn redact(sandbox: &Sandbox, ran: &Ran) -> String {
     let text = ran.to_string().replace(&folder, "[SANDBOX]");
     let text = text.replace(&repository().display().to_string(), "[REPOSITORY]");
     let port: u16 = sandbox.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let text = (port..=port.saturating_add(9))
-        .filter(|_| port > 1)
-        .fold(text, |text, at| text.replace(&format!("127.0.0.1:{at}"), &format!("127.0.0.1:[PORT+{}]", at - port)));
+    let text = (port..=port.saturating_add(9)).filter(|_| port > 1).fold(text, |text, at| {
+        text.replace(&format!("127.0.0.1:{at}"), &format!("127.0.0.1:[PORT+{}]", at - port))
+    });
     redact_words(&text)
 }
 
@@ -100,7 +100,8 @@ fn help() {
         let ran = sandbox.ok(&[path, &["--help"]].concat());
         text.push_str(&format!("{ran}\n"));
         let commands = ran.stdout.split("Commands:\n").nth(1).unwrap_or_default();
-        let names = commands.lines().map_while(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+        let names =
+            commands.lines().map_while(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
         for name in names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help") {
             follow(sandbox, &[path, &[name]].concat(), text);
         }
@@ -173,17 +174,22 @@ fn session() {
     }
     for receipt in sandbox.receipts().iter().take(1) {
         let receipt = receipt.join("receipt.cbor").display().to_string();
-        for arguments in [&["verify", &receipt][..], &["verify", &receipt, "--replay"], &["verify", &receipt, "--json"]] {
+        for arguments in
+            [&["verify", &receipt][..], &["verify", &receipt, "--replay"], &["verify", &receipt, "--json"]]
+        {
             text.push_str(&format!("{}\n", redact(&sandbox, &sandbox.ok(arguments))));
         }
     }
     dev.process.stop("INT");
-    text.push_str(&redact(&sandbox, &Ran {
-        command: "nabla dev".to_owned(),
-        code: Some(0),
-        stdout: dev.process.stdout(),
-        stderr: dev.process.stderr(),
-    }));
+    text.push_str(&redact(
+        &sandbox,
+        &Ran {
+            command: "nabla dev".to_owned(),
+            code: Some(0),
+            stdout: dev.process.stdout(),
+            stderr: dev.process.stderr(),
+        },
+    ));
     check("session.txt", &text);
 }
 
@@ -203,7 +209,11 @@ fn output_that_cannot_be_written() {
             let stderr = String::from_utf8_lossy(&ended.stderr);
             assert!(!stderr.contains("panicked"), "{arguments:?} to a {output}: {stderr}");
             assert!(ended.status.code().is_some(), "{arguments:?} to a {output}: {}", ended.status);
-            assert!(code.is_none() || ended.status.code() == code, "{arguments:?} to a {output}: {}", ended.status);
+            assert!(
+                code.is_none() || ended.status.code() == code,
+                "{arguments:?} to a {output}: {}",
+                ended.status
+            );
         }
     }
 }

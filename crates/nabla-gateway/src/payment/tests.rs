@@ -1,10 +1,13 @@
 //! Each rule for a payment has one that breaks it.
 
+use std::sync::LazyLock;
+
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use nabla_pay::{AccountKey, x402};
 use nabla_types::{
+    BlobId, NetworkId, NodeId, RepoName,
     api::{ExactPayload, PaymentRequirements},
-    payment::Nonce,
+    payment::{CallTerms, Nonce},
     receipt::Price,
 };
 use proptest::prelude::*;
@@ -23,11 +26,19 @@ fn terms() -> PaymentRequirements {
     let units = Opg::from_units(5);
     let price = Price { per_call: units, per_gigamac: units, royalty: units };
     let amount = Opg::from_units(15);
-    x402::Offer { chain_id: CHAIN, model: MODEL, price, macs: 1, amount, timeout_seconds: 120 }.requirements()
+    x402::Offer { chain_id: CHAIN, call: call(), price, macs: 1, amount, timeout_seconds: 120 }.requirements()
+}
+
+static NAME: LazyLock<RepoName> = LazyLock::new(|| "alice/digits".parse().expect("a name"));
+const NETWORK: NetworkId = NetworkId([6; 32]);
+
+fn call() -> CallTerms<'static> {
+    let (gateway, revision) = (NodeId([5; 32]), BlobId([3; 32]));
+    CallTerms { network: NETWORK, gateway, name: &NAME, revision, model: MODEL }
 }
 
 fn payload() -> PaymentPayload {
-    let answer = x402::Answer { chain_id: CHAIN, limit: Opg::whole(1), now: NOW, nonce: Nonce([9; 32]) };
+    let answer = x402::Answer { chain_id: CHAIN, network: NETWORK, limit: Opg::whole(1), now: NOW, nonce: Nonce([9; 32]) };
     x402::pay(&key(), &terms(), &answer).expect("acceptable terms")
 }
 
@@ -41,7 +52,7 @@ fn signed(change: impl FnOnce(&mut Authorization)) -> PaymentPayload {
 }
 
 fn need() -> Need {
-    Need { model: MODEL, least: Opg::from_units(15), now_ms: NOW * 1000 + 999, margin_s: 10 }
+    Need { model: MODEL, payee: call().payee(), least: Opg::from_units(15), now_ms: NOW * 1000 + 999, margin_s: 10 }
 }
 
 fn check_all(payload: &PaymentPayload, need: &Need) -> Result<Paid, Refusal> {
@@ -78,6 +89,8 @@ fn each_bad_payment_is_named() {
     check(accepted(|a| a.pay_to = Address([1; 20])), "invalid_exact_evm_payload_recipient_mismatch");
     check(accepted(|a| a.extra.model_id = ModelId([5; 32])), "terms_changed");
     check(signed(|a| a.to = Address::STAKE), "invalid_exact_evm_payload_recipient_mismatch");
+    let other = PaymentPayload { accepted: PaymentRequirements { pay_to: Address::ESCROW, ..terms() }, ..signed(|a| a.to = Address::ESCROW) };
+    check(other, "invalid_exact_evm_payload_recipient_mismatch");
     check(signed(|a| a.value = Opg::from_units(14)), "invalid_exact_evm_payload_authorization_value");
     check(signed(|a| a.valid_after = NOW), "invalid_exact_evm_payload_authorization_valid_after");
     check(signed(|a| a.valid_before = NOW + 10), "invalid_exact_evm_payload_authorization_valid_before");

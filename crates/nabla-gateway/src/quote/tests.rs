@@ -110,7 +110,14 @@ fn terms_are_x402s() {
     assert_eq!(json["x402Version"], 2);
     assert_eq!(json["resource"]["url"], "http://gateway/nabla/v1/infer");
     let accepts = &json["accepts"][0];
-    let pay_to = Address::ESCROW.to_string();
+    let call = CallTerms {
+        network: network.network,
+        gateway: network.gateway,
+        name: &name(),
+        revision: quote.work.revision,
+        model: quote.work.model,
+    };
+    let pay_to = call.payee().to_string();
     assert_eq!(
         (&accepts["scheme"], &accepts["network"], &accepts["amount"], &accepts["payTo"]),
         (&"exact".into(), &"eip155:77".into(), &"16".into(), &pay_to.into())

@@ -98,6 +98,7 @@ impl Net {
         let terms = self.terms(body).await;
         let answer = x402::Answer {
             chain_id: CHAIN,
+            network: NETWORK,
             limit: Opg::whole(1),
             now: NOW_MS / 1000,
             nonce: Nonce([nonce; 32]),
@@ -111,6 +112,7 @@ impl Net {
         payload.accepted.amount = Opg::from_units(value);
         let answer = x402::Answer {
             chain_id: CHAIN,
+            network: NETWORK,
             limit: Opg::whole(1),
             now: NOW_MS / 1000,
             nonce: Nonce([nonce; 32]),

@@ -3,7 +3,8 @@
 //! # Rules
 //! - The node signs its announcement. Announcements count up from 1 without a gap, so an old one cannot be
 //!   played again.
-//! - Roles are sorted, each once, at least one. Only the genesis' validator calls itself one.
+//! - Roles are sorted, each once, at least one. Only the genesis' validator calls itself one, and only the
+//!   genesis' verifiers call themselves so, for providers hand them requests and answers.
 //! - A stake comes as an authorisation to the stake account whose nonce names network, node and sequence
 //!   ([`stake_nonce`]): who sees it on its way cannot put it on another node. It adds to what is at stake.
 //! - An inference node has at least the genesis' least stake.
@@ -75,10 +76,13 @@ impl Draft<'_> {
         if roles.is_empty() || roles.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(Reject::Roles);
         }
-        match roles.contains(&Role::Validator) {
-            true => expect(Field::Validator, self.genesis.validator, announcement.node),
-            false => Ok(()),
+        if roles.contains(&Role::Validator) {
+            expect(Field::Validator, self.genesis.validator, announcement.node)?;
         }
+        if roles.contains(&Role::Verifier) && !self.genesis.verifiers.contains(&announcement.node) {
+            return Err(Reject::NotAVerifier { node: announcement.node });
+        }
+        Ok(())
     }
 }
 

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! # Rules
-//! - A registered gateway reserves with the payer's authorisation to the escrow account, for one revision of
-//!   one repository and one registered inference node. What it asks then, and the royalty then, are the
+//! - A registered gateway reserves with the payer's authorisation, whose payee names that gateway and one
+//!   revision of one repository, for one registered inference node. What it asks then, and the royalty then, are the
 //!   price of the receipt that settles: later announcements and revisions change nothing.
 //! - What is reserved covers at least a call that consumes nothing.
 //! - Only the gateway that reserved moves a payment or gives it back. A provider that it was taken from does
@@ -51,7 +51,8 @@ impl Draft<'_> {
         let price = self.price_of(*provider, published.royalty)?;
         let (payer, amount) = (authorization.authorization.from, authorization.authorization.value);
         check_covers(amount, &price)?;
-        let money = self.redeem_for(id, authorization, Address::ESCROW)?;
+        let payee = reservation.terms(self.network).payee();
+        let money = self.redeem_for(id, authorization, payee)?;
         let payment = Payment {
             payment: authorization.authorization.payment_id(),
             payer,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use nabla_types::{
-    Address, NodeId, Opg, PaymentId, ReceiptId, cbor,
+    NodeId, Opg, PaymentId, ReceiptId, cbor,
     chain::{BLOCK_BYTES_MAX, Block, NodeAnnouncement, Outcome, PaymentStatus, Reassignment, Role, Tx},
     receipt::Usage,
 };
@@ -65,7 +65,7 @@ fn random_tx(world: &World, memory: &mut Memory, random: &mut Random) -> Tx {
         3 | 4 => {
             memory.payments.push((World::payment_id(&world.bob, nonce), nonce));
             let value = Opg::from_units(1000 + u128::from(random.next() % 1000));
-            let payment = world.pay(&world.bob, Address::ESCROW, value, nonce);
+            let payment = world.pay(&world.bob, world.call(), value, nonce);
             let provider = world.inference[random.below(2)].id();
             world.reserve(nabla_types::chain::Reservation { provider, ..world.reservation(payment) })
         }

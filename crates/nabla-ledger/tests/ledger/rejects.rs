@@ -88,6 +88,7 @@ impl Stage {
             ("payment_replayed", with(&|a| a.nonce = World::nonce(1))),
             ("zero_amount", with(&|a| a.value = Opg::ZERO)),
             ("insufficient_funds", with(&|a| a.value = Opg::whole(100))),
+            ("account_without_owner", with(&|a| a.to = w.call())),
             ("account_without_owner", with(&|a| a.to = Address::ESCROW)),
             ("account_without_owner", with(&|a| a.to = Address::STAKE)),
             ("account_without_owner", with(&|a| a.to = Address([0; 20]))),
@@ -134,6 +135,7 @@ impl Stage {
             ("bad_roles", with(&|a| a.roles = vec![Role::Gateway, Role::Storage])),
             ("bad_roles", with(&|a| a.roles = vec![Role::Storage, Role::Storage])),
             ("not_the_validator", with(&|a| a.roles = vec![Role::Validator])),
+            ("not_a_verifier", with(&|a| a.roles = vec![Role::Verifier])),
             ("bad_endpoint", with(&|a| a.endpoint = "ftp://example.org".into())),
             ("bad_endpoint", with(&|a| a.endpoint = "http://".into())),
             ("bad_endpoint", with(&|a| a.endpoint = "http://a b".into())),
@@ -230,7 +232,7 @@ impl Stage {
     fn reservations(&self) -> Cases {
         let w = self.world();
         let pay = |to, value, nonce| w.pay(&w.bob, to, value, nonce);
-        let good = w.reservation(pay(Address::ESCROW, ENOUGH, 60));
+        let good = w.reservation(pay(w.call(), ENOUGH, 60));
         let with = |change: &dyn Fn(&mut Reservation)| {
             let mut changed = good.clone();
             change(&mut changed);
@@ -252,11 +254,13 @@ impl Stage {
             ("unknown_repo", with(&|r| r.name = "alice/none".parse().expect("a name"))),
             ("unknown_revision", with(&|r| r.revision = BlobId([9; 32]))),
             ("wrong_payee", with(&|r| r.payment = pay(w.operator.address(), ENOUGH, 60))),
-            ("payment_replayed", with(&|r| r.payment = pay(Address::ESCROW, Opg::whole(1), 1))),
-            ("payment_replayed", with(&|r| r.payment = pay(Address::ESCROW, ENOUGH, 100))),
-            ("insufficient_funds", with(&|r| r.payment = pay(Address::ESCROW, Opg::whole(100), 60))),
-            ("reserved_too_little", with(&|r| r.payment = pay(Address::ESCROW, Opg::from_units(1299), 60))),
-            ("accepted", with(&|r| r.payment = pay(Address::ESCROW, Opg::from_units(1300), 60))),
+            ("wrong_payee", with(&|r| r.payment = pay(Address::ESCROW, ENOUGH, 60))),
+            ("wrong_payee", with(&|r| r.payment = pay(w.call_through(w.inference[0].id()), ENOUGH, 60))),
+            ("payment_replayed", with(&|r| r.payment = pay(w.call(), Opg::whole(1), 1))),
+            ("payment_replayed", with(&|r| r.payment = pay(w.call(), ENOUGH, 100))),
+            ("insufficient_funds", with(&|r| r.payment = pay(w.call(), Opg::whole(100), 60))),
+            ("reserved_too_little", with(&|r| r.payment = pay(w.call(), Opg::from_units(1299), 60))),
+            ("accepted", with(&|r| r.payment = pay(w.call(), Opg::from_units(1300), 60))),
             ("accepted", w.reassign(self.reserved, first, second)),
             ("wrong_provider", w.reassign(self.reserved, second, first)),
             ("provider_had_it", w.reassign(self.reserved, first, first)),
@@ -421,7 +425,7 @@ fn prices_that_overflow() {
     let register = world.register(&key, dear);
     stage.chain.push(vec![register]);
     let world = &stage.chain.world;
-    let payment = world.pay(&world.bob, Address::ESCROW, ENOUGH, 60);
+    let payment = world.pay(&world.bob, world.call(), ENOUGH, 60);
     let reserve = world.reserve(Reservation { provider: key.id(), ..world.reservation(payment) });
     assert_eq!(stage.chain.code(&reserve), "amount_overflow");
 }

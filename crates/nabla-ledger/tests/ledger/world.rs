@@ -15,7 +15,7 @@ use nabla_types::{
         Reassignment, Release, Reservation, Role, Tx, Verdict,
     },
     layout::{HolderAck, Layout},
-    payment::{Authorization, Nonce, SignedAuthorization},
+    payment::{Authorization, CallTerms, Nonce, SignedAuthorization},
     receipt::{CommitmentLabel, Evidence, Price, Receipt, Salt, SignedReceipt, Usage},
     signature::{Domain, NodeKey},
 };
@@ -71,6 +71,7 @@ impl World {
             inference_stake_min: Opg::whole(100),
             storage_price_per_kib: Opg::from_units(1_000_003),
             reservation_ttl_ms: 60_000,
+            verifiers: vec![node(11).id(), node(16).id()],
         };
         Self {
             genesis,
@@ -245,6 +246,17 @@ impl World {
         }
     }
 
+    /// The payee of a call of alice/digits through the gateway.
+    pub(crate) fn call(&self) -> Address {
+        self.call_through(self.gateway.id())
+    }
+
+    pub(crate) fn call_through(&self, gateway: NodeId) -> Address {
+        let (name, network) = (Self::name(), self.network());
+        let (revision, model) = (Self::revision(), Self::model());
+        CallTerms { network, gateway, name: &name, revision, model }.payee()
+    }
+
     pub(crate) fn reserve(&self, reservation: Reservation) -> Tx {
         let signature = self.gateway.sign(Domain::RESERVE, self.network(), &cbor::encode(&reservation));
         Tx::Reserve(reservation, signature)
@@ -252,7 +264,7 @@ impl World {
 
     /// Bob's payment of `value` for a call of alice/digits by the first inference node.
     pub(crate) fn reserve_for_bob(&self, value: Opg, nonce: u64) -> Tx {
-        self.reserve(self.reservation(self.pay(&self.bob, Address::ESCROW, value, nonce)))
+        self.reserve(self.reservation(self.pay(&self.bob, self.call(), value, nonce)))
     }
 
     pub(crate) fn payment_id(from: &AccountKey, nonce: u64) -> PaymentId {

@@ -1,17 +1,18 @@
 //! One job: check the payment, run, keep, settle, answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes, to_bytes},
     extract::State,
     http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+use nabla_client::Error as ClientError;
 use nabla_types::{
     PaymentId,
-    api::{HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, InferRequest, InferResponse},
+    api::{HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, INFER_BYTES_MAX, InferRequest, InferResponse},
     chain::{Payment, PaymentStatus, Tx},
     receipt::{CommitmentLabel, Evidence, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
     tensor::NamedTensor,
@@ -26,16 +27,30 @@ use crate::{
     transcripts::Transcript,
 };
 
+/// How long a request may take to come in.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 pub(super) async fn post_job(
     State(node): State<Arc<Inference>>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Answer<Response> {
     let payment = headers.get(HEADER_PAYMENT_ID).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let payment = parse("payment id", payment)?;
     // A task of its own: the job goes on when the caller hangs up.
-    let job = tokio::spawn(async move { node.answer(payment, body).await });
+    let job = tokio::spawn(async move {
+        let _permit = node.jobs.permit()?;
+        let body = read_body(body).await?;
+        node.clone().answer(payment, body).await
+    });
     job.await?.map(into_response)
+}
+
+/// The request, within its limits of size and time.
+async fn read_body(body: Body) -> Answer<Bytes> {
+    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "request_too_slow", "the request did not come in time");
+    let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, INFER_BYTES_MAX)).await.map_err(late)?;
+    read.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error))
 }
 
 fn into_response(transcript: Transcript) -> Response {
@@ -58,7 +73,6 @@ struct Order {
 
 impl Inference {
     async fn answer(self: Arc<Self>, payment: PaymentId, body: Bytes) -> Answer<Transcript> {
-        let _permit = self.jobs.permit()?;
         let turn = self.jobs.turn(payment);
         let _turn = turn.lock().await;
         if let Some(transcript) = self.transcripts.of_payment(payment).map_err(own_fault)? {
@@ -86,14 +100,15 @@ impl Inference {
 
     async fn order(&self, payment: PaymentId, body: &Bytes) -> Answer<Order> {
         let payment = self.reserved(payment).await?;
-        let request: InferRequest =
+        let mut request: InferRequest =
             serde_json::from_slice(body).map_err(|error| Problem::bad_request("bad_request", error))?;
         if request.model != payment.name || request.model_id.is_some_and(|asked| asked != payment.model) {
             let text = format!("the payment is for {} (model {}), not for what is asked", payment.name, payment.model);
             return Err(unfit("wrong_model", text));
         }
         let loaded = self.models.get(payment.model).await.map_err(model_problem)?;
-        let inputs: Result<Vec<_>, _> = request.inputs.iter().cloned().map(NamedTensor::from_json).collect();
+        let inputs = std::mem::take(&mut request.inputs);
+        let inputs: Result<Vec<_>, _> = inputs.into_iter().map(NamedTensor::from_json).collect();
         let inputs = inputs.map_err(|error| unfit("bad_input", error))?;
         let too_much = || unfit("bad_input", "the inputs' shapes ask for more than 2^64 operations");
         let usage =
@@ -145,6 +160,10 @@ impl Inference {
         };
         let response =
             serde_json::to_vec(&response).map_err(|error| Problem::unavailable("internal_error", error))?;
+        if response.len() > INFER_BYTES_MAX {
+            let text = format!("the answer has {} bytes, at most {INFER_BYTES_MAX} can be given", response.len());
+            return Err(unfit("answer_too_large", text));
+        }
         let salt = Salt(random_bytes().map_err(own_fault)?);
         let commitments = Commitments::new(salt, body, &response, &order, &outputs);
         let receipt = self.receipt(order, commitments, started_ms, finished_ms);
@@ -186,25 +205,29 @@ impl Inference {
     async fn settle(&self, payment: PaymentId, transcript: Transcript) -> Answer<Transcript> {
         match self.ledger.submit(&Tx::Settle(transcript.receipt.clone())).await {
             Ok(_) => Ok(transcript),
-            Err(error @ nabla_client::Error::Answered { status: 400..=499, .. }) => {
-                if self.is_settled_by(payment, &transcript).await {
-                    return Ok(transcript);
-                }
-                self.transcripts.remove(payment);
-                Err(Problem::new(
-                    StatusCode::CONFLICT,
-                    error.code(),
-                    format!("the ledger did not settle the call: {error}"),
-                ))
+            Err(error @ ClientError::Answered { status: 400..=499, .. }) => {
+                self.refused(payment, transcript, error).await
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn is_settled_by(&self, payment: PaymentId, transcript: &Transcript) -> bool {
-        let Ok(receipt) = SignedReceipt::from_bytes(&transcript.receipt) else { return false };
-        let status = self.ledger.payment(payment).await.ok().flatten().map(|payment| payment.status);
-        status == Some(PaymentStatus::Settled { receipt: receipt.id() })
+    /// The ledger refused the receipt: because it has it, or for good. Only what the ledger itself says of
+    /// the payment decides whether the transcript is still worth anything.
+    async fn refused(&self, id: PaymentId, transcript: Transcript, error: ClientError) -> Answer<Transcript> {
+        let payment = self.ledger.payment(id).await?;
+        let receipt = SignedReceipt::from_bytes(&transcript.receipt).map(|receipt| receipt.id()).ok();
+        let over = match payment.map(|payment| (payment.status, payment.provider)) {
+            Some((PaymentStatus::Settled { receipt: settled }, _)) if Some(settled) == receipt => return Ok(transcript),
+            Some((PaymentStatus::Reserved { .. }, provider)) => provider != self.key.id(),
+            Some((PaymentStatus::Settled { .. } | PaymentStatus::Released, _)) => true,
+            None => false,
+        };
+        if over {
+            self.transcripts.remove(id);
+        }
+        let text = format!("the ledger did not settle the call: {error}");
+        Err(Problem::new(StatusCode::CONFLICT, error.code(), text))
     }
 }
 

@@ -81,7 +81,12 @@ struct ReposQuery {
 
 async fn repos(State(ledger): Shared, Query(query): Query<ReposQuery>) -> Json<Vec<RepoRecord>> {
     let limit = query.limit.unwrap_or(REPOS_MAX).min(REPOS_MAX);
-    Json(ledger.sequencer.state().repos(&query.query, limit))
+    let mut found = ledger.sequencer.state().repos(&query.query, limit);
+    for repo in &mut found {
+        let older = repo.revisions.len().saturating_sub(1);
+        repo.revisions.drain(..older);
+    }
+    Json(found)
 }
 
 async fn repo(

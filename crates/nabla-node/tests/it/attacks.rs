@@ -19,15 +19,45 @@ use crate::network::{TestNetwork, engine, now_s, request};
 type Forge = (&'static str, fn(&mut Authorization), fn(&mut PaymentPayload), u16, &'static str);
 
 const FORGERIES: [Forge; 9] = [
-    ("pays one unit too little", |a| a.value = less(a.value), |_| {}, 402, "authorization_value: expected at least"),
+    (
+        "pays one unit too little",
+        |a| a.value = less(a.value),
+        |_| {},
+        402,
+        "authorization_value: expected at least",
+    ),
     ("pays nothing", |a| a.value = Opg::ZERO, |_| {}, 402, "authorization_value: expected at least"),
     ("pays somebody else", |a| a.to = Address([9; 20]), |_| {}, 402, "recipient_mismatch: expected"),
     ("is over", |a| a.valid_before = now_s() - 1, |_| {}, 402, "valid_before"),
     ("is not good yet", |a| a.valid_after = now_s() + 60, |_| {}, 402, "valid_after"),
-    ("has another amount than was signed", |_| {}, |p| p.payload.authorization.value = Opg::whole(1), 402, "payload_signature"),
-    ("has another payer than signed", |_| {}, |p| p.payload.authorization.from = Address([8; 20]), 402, "payload_signature"),
-    ("is for another chain", |_| {}, |p| p.accepted.network = "eip155:1".to_owned(), 402, "invalid_network: expected"),
-    ("is of another scheme", |_| {}, |p| p.accepted.scheme = "upto".to_owned(), 402, "unsupported_scheme: expected"),
+    (
+        "has another amount than was signed",
+        |_| {},
+        |p| p.payload.authorization.value = Opg::whole(1),
+        402,
+        "payload_signature",
+    ),
+    (
+        "has another payer than signed",
+        |_| {},
+        |p| p.payload.authorization.from = Address([8; 20]),
+        402,
+        "payload_signature",
+    ),
+    (
+        "is for another chain",
+        |_| {},
+        |p| p.accepted.network = "eip155:1".to_owned(),
+        402,
+        "invalid_network: expected",
+    ),
+    (
+        "is of another scheme",
+        |_| {},
+        |p| p.accepted.scheme = "upto".to_owned(),
+        402,
+        "unsupported_scheme: expected",
+    ),
 ];
 
 fn less(amount: Opg) -> Opg {
@@ -44,7 +74,8 @@ async fn forged_payments_buy_nothing() {
     let before = network.status().await;
     for (number, (what, before_signing, after_signing, status, reason)) in (0_u8..).zip(FORGERIES) {
         let mut payment = network.pay(&bob, &terms, number);
-        let mut authorization = nabla_types::payment::SignedAuthorization::from(&payment.payload).authorization;
+        let mut authorization =
+            nabla_types::payment::SignedAuthorization::from(&payment.payload).authorization;
         before_signing(&mut authorization);
         payment.payload = ExactPayload::from(&sign_authorization(&bob, network.info.chain_id, authorization));
         after_signing(&mut payment);
@@ -55,7 +86,10 @@ async fn forged_payments_buy_nothing() {
         assert!(network.ledger.payment(id).await.expect("the ledger answers").is_none(), "{what}");
     }
     let after = network.status().await;
-    assert_eq!((after.receipts, after.reserved, after.total), (before.receipts, before.reserved, before.total));
+    assert_eq!(
+        (after.receipts, after.reserved, after.total),
+        (before.receipts, before.reserved, before.total)
+    );
     assert_eq!(network.balance(bob.address()).await, Opg::whole(1));
     network.stop().await;
 }
@@ -108,9 +142,11 @@ async fn nodes_keep_to_their_network() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let plan = Plan { name: "another".to_owned(), ..Plan::development(0) };
     let paths = plan.write(folder.path()).expect("a new network");
-    let find = |name: &str| paths.iter().find(|path| path.parent().is_some_and(|folder| folder.ends_with(name)));
+    let find =
+        |name: &str| paths.iter().find(|path| path.parent().is_some_and(|folder| folder.ends_with(name)));
     let config = |name: &str| Config::read(find(name).expect("the plan has it")).expect("a configuration");
-    let running = |name: &str| &network.nodes.iter().find(|(config, _)| config.name == name).expect("it runs").0;
+    let running =
+        |name: &str| &network.nodes.iter().find(|(config, _)| config.name == name).expect("it runs").0;
     let taken = network.nodes[0].1.url().trim_start_matches("http://").parse().expect("an address");
 
     let stranger = Config { ledger: running("storage-1").ledger.clone(), ..config("storage-1") };

@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use nabla_client::{BlobClient, Error, GatewayClient, Http, LedgerClient, publish::{Package, Publisher}};
+use nabla_client::{
+    BlobClient, Error, GatewayClient, Http, LedgerClient,
+    publish::{Package, Publisher},
+};
 use nabla_engine::{Engine, Kernels, Limits, NoExternalData, Runtime, import_onnx};
 use nabla_node::{Config, Node, account_key, clock::now_ms, models::manifest_of, network::Plan};
 use nabla_pay::{AccountKey, eip712::sign_authorization, x402};
@@ -82,7 +85,8 @@ impl TestNetwork {
             ledger = ledger.or_else(|| Some(node.url().to_owned()));
             nodes.push((config, node));
         }
-        let gateway = nodes.iter().find(|(config, _)| config.has(Role::Gateway)).expect("the plan has a gateway");
+        let gateway =
+            nodes.iter().find(|(config, _)| config.has(Role::Gateway)).expect("the plan has a gateway");
         let (http, url) = (Http::new(), gateway.1.url().to_owned());
         let info: NetworkInfo =
             http.get_json(&format!("{url}/nabla/v1/network")).await.expect("the gateway answers");
@@ -129,7 +133,8 @@ impl TestNetwork {
     }
 
     pub(crate) async fn balance(&self, account: Address) -> Opg {
-        let Account { purchased, granted, .. } = self.ledger.account(account).await.expect("the ledger answers");
+        let Account { purchased, granted, .. } =
+            self.ledger.account(account).await.expect("the ledger answers");
         purchased.checked_add(granted).expect("balances are below 2^128")
     }
 
@@ -144,7 +149,8 @@ impl TestNetwork {
     /// Sign what the terms ask for.
     pub(crate) fn pay(&self, key: &AccountKey, terms: &PaymentRequirements, number: u8) -> PaymentPayload {
         let (chain_id, limit, nonce) = (self.info.chain_id, Opg::from_units(u128::MAX), Nonce([number; 32]));
-        x402::pay(key, terms, &x402::Answer { chain_id, limit, now: now_s(), nonce }).expect("sound terms")
+        let answer = x402::Answer { network: self.info.network, chain_id, limit, now: now_s(), nonce };
+        x402::pay(key, terms, &answer).expect("sound terms")
     }
 
     /// Send a paid call as any HTTP client would: status, receipt header, body.

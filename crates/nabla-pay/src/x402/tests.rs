@@ -1,5 +1,9 @@
 //! Terms and payments that fit, and every way in which they do not.
 
+use std::sync::LazyLock;
+
+use nabla_types::{Address, BlobId, ModelId, NodeId, RepoName};
+
 use super::*;
 
 const NOW: u64 = 1_750_000_000;
@@ -8,7 +12,10 @@ fn key() -> AccountKey {
     AccountKey::from_secret(&[1; 32]).expect("a key")
 }
 
-fn offer() -> Offer {
+static NAME: LazyLock<RepoName> = LazyLock::new(|| "alice/digits".parse().expect("a name"));
+const NETWORK: NetworkId = NetworkId([6; 32]);
+
+fn offer() -> Offer<'static> {
     let price = Price {
         per_call: Opg::from_units(1000),
         per_gigamac: Opg::from_units(10),
@@ -16,7 +23,13 @@ fn offer() -> Offer {
     };
     Offer {
         chain_id: 31_337,
-        model: ModelId([1; 32]),
+        call: CallTerms {
+            network: NETWORK,
+            gateway: NodeId([5; 32]),
+            name: &NAME,
+            revision: BlobId([4; 32]),
+            model: ModelId([1; 32]),
+        },
         price,
         macs: 1,
         amount: Opg::from_units(1310),
@@ -25,7 +38,7 @@ fn offer() -> Offer {
 }
 
 fn answer() -> Answer {
-    Answer { chain_id: 31_337, limit: Opg::from_units(1310), now: NOW, nonce: Nonce([2; 32]) }
+    Answer { chain_id: 31_337, network: NETWORK, limit: Opg::from_units(1310), now: NOW, nonce: Nonce([2; 32]) }
 }
 
 fn paid() -> PaymentPayload {
@@ -41,7 +54,7 @@ fn a_payment_answers_its_terms() {
     assert_eq!(serde_json::from_str::<PaymentPayload>(&json).expect("read back"), paid());
 }
 
-/// A payer signs for nothing but OPG on its chain, to the escrow, within its limit, for a bounded time.
+/// A payer signs for nothing but OPG on its chain, to the payee of these very terms, within its limit, for a bounded time.
 #[test]
 fn a_payer_refuses_other_terms() {
     let refuse = |change: &dyn Fn(&mut PaymentRequirements), part: &str| {
@@ -54,6 +67,11 @@ fn a_payer_refuses_other_terms() {
     refuse(&|t| t.network = "eip155:1".into(), "expected network eip155:31337, got eip155:1");
     refuse(&|t| t.asset = Address([1; 20]), "expected asset");
     refuse(&|t| t.pay_to = Address([1; 20]), "expected payee");
+    refuse(&|t| t.pay_to = Address::ESCROW, "expected payee");
+    refuse(&|t| t.extra.model_id = ModelId([2; 32]), "expected payee");
+    refuse(&|t| t.extra.gateway = NodeId([2; 32]), "expected payee");
+    refuse(&|t| t.extra.revision = BlobId([2; 32]), "expected payee");
+    refuse(&|t| t.extra.repository = "alice/other".parse().expect("a name"), "expected payee");
     refuse(&|t| t.extra.name = "USDC".into(), "expected token name OPG, got USDC");
     refuse(&|t| t.extra.version = "2".into(), "expected token version 1, got 2");
     refuse(&|t| t.amount = Opg::from_units(1311), "at most");
@@ -105,5 +123,5 @@ fn a_402_says_how_to_pay() {
     assert_eq!(json["x402Version"], 2);
     assert_eq!(json["accepts"][0]["network"], "eip155:31337");
     assert_eq!(json["accepts"][0]["amount"], "1310");
-    assert_eq!(json["accepts"][0]["payTo"], Address::ESCROW.to_string());
+    assert_eq!(json["accepts"][0]["payTo"], offer().call.payee().to_string());
 }

@@ -54,6 +54,9 @@ pub struct Genesis {
     /// How long a reservation lasts before it is released, in milliseconds.
     #[n(9)]
     pub reservation_ttl_ms: u64,
+    /// The only nodes that may be verifiers, sorted: providers hand them requests and answers.
+    #[n(10)]
+    pub verifiers: Vec<NodeId>,
 }
 
 impl Genesis {

@@ -6,10 +6,10 @@ use sha2::{Digest, Sha256};
 use crate::{
     amount::Opg,
     cbor,
-    id::{Address, BlobId, ModelId, NodeId, PaymentId, ReceiptId, TxId},
+    id::{Address, BlobId, ModelId, NetworkId, NodeId, PaymentId, ReceiptId, TxId},
     layout::{HolderAck, Layout},
     name::RepoName,
-    payment::{AccountSignature, SignedAuthorization},
+    payment::{AccountSignature, CallTerms, SignedAuthorization},
     signature::Signature,
 };
 
@@ -126,7 +126,7 @@ pub struct ModelRegistration {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Reservation {
-    /// The payer's authorisation to [`Address::ESCROW`].
+    /// The payer's authorisation to the payee of these [terms](crate::payment::CallTerms).
     #[n(0)]
     pub payment: SignedAuthorization,
     /// The model that is to run.
@@ -144,6 +144,15 @@ pub struct Reservation {
     /// Its revision that is to run; the receipt must name the same.
     #[n(5)]
     pub revision: BlobId,
+}
+
+impl Reservation {
+    /// What the payment must have been signed for, on `network`.
+    #[must_use]
+    pub fn terms(&self, network: NetworkId) -> CallTerms<'_> {
+        let Self { model, gateway, name, revision, .. } = self;
+        CallTerms { network, gateway: *gateway, name, revision: *revision, model: *model }
+    }
 }
 
 /// A reserved payment moves to another provider, because the first did not answer.
