@@ -195,8 +195,16 @@ pub fn offer() -> x402::Offer<'static> {
     let per_call = Opg::from_units(1_000);
     let price = Price { per_call, per_gigamac: Opg::from_units(10), royalty: Opg::ZERO };
     let (network, gateway) = (NetworkId([1; 32]), NodeId([2; 32]));
-    let call = CallTerms { network, gateway, name: &NAME, revision: BlobId([4; 32]), model: ModelId([3; 32]) };
-    x402::Offer { chain_id: 31_337, call, price, macs: 5, amount: Opg::from_units(1_010), timeout_seconds: 60 }
+    let call =
+        CallTerms { network, gateway, name: &NAME, revision: BlobId([4; 32]), model: ModelId([3; 32]) };
+    x402::Offer {
+        chain_id: 31_337,
+        call,
+        price,
+        macs: 5,
+        amount: Opg::from_units(1_010),
+        timeout_seconds: 60,
+    }
 }
 
 /// How the payer answers terms.

@@ -109,7 +109,11 @@ impl<B: Backend> Attempts<'_, B> {
             }
             attempts += 1;
             match self.ask(&candidate).await {
-                Ok(answer) => return self.finished(answer, node).await,
+                Ok(answer) => {
+                    if let Some(answer) = self.finished(answer, node).await? {
+                        return Ok(answer);
+                    }
+                }
                 Err(Failure::Provider) => {}
                 Err(Failure::Rejected { status, info }) => return self.rejected(status, info).await,
             }
@@ -141,7 +145,10 @@ impl<B: Backend> Attempts<'_, B> {
             return Err(Error::AnswerUnavailable { provider: node });
         };
         match self.ask(&Candidate { provider, amount_max }).await {
-            Ok(answer) => self.finished(answer, node).await,
+            Ok(answer) => {
+                let finished = self.finished(answer, node).await?;
+                finished.ok_or(Error::AnswerUnavailable { provider: node })
+            }
             Err(Failure::Provider) => Err(Error::AnswerUnavailable { provider: node }),
             Err(Failure::Rejected { status, info }) => Err(Error::Rejected { status, info }),
         }
@@ -237,13 +244,18 @@ impl<B: Backend> Attempts<'_, B> {
 
     /// A checked answer goes out only if its receipt is the one that settled the payment: a provider that
     /// shows another one, or has not settled, could have the ledger and its verifiers see something else.
-    async fn finished(&self, checked: Checked, provider: NodeId) -> Outcome {
+    ///
+    /// `None`: it has not settled, so another may still be asked.
+    async fn finished(&self, checked: Checked, provider: NodeId) -> Result<Option<Answer>, Error> {
         let payment = self.shared.backend.payment(self.job.payment).await.map_err(Error::unknown)?;
         let status = payment.map(|payment| payment.status);
         if status != Some(PaymentStatus::Settled { receipt: checked.receipt }) {
             let (payment, node) = (self.job.payment.short(), provider.short());
             warn!(payment, provider = node, ?status, got = %checked.receipt, "not the settled receipt");
-            return Err(Error::AnswerUnavailable { provider });
+            return match status {
+                Some(PaymentStatus::Reserved { .. }) => Ok(None),
+                _ => Err(Error::AnswerUnavailable { provider }),
+            };
         }
         let settlement = status.map(|status| SettlementResponse {
             success: matches!(status, PaymentStatus::Settled { .. }),
@@ -253,7 +265,7 @@ impl<B: Backend> Attempts<'_, B> {
             status,
         });
         let JobAnswer { response, receipt, salt } = checked.answer;
-        Ok(Answer { response, receipt: Bytes::from(receipt), salt, settlement })
+        Ok(Some(Answer { response, receipt: Bytes::from(receipt), salt, settlement }))
     }
 }
 

@@ -49,7 +49,7 @@ const NODES: [&str; 10] = [
     "verifier-1",
 ];
 /// Rows and columns of the slow model's matrices, and how often they are multiplied: about a second.
-const SLOW: (u64, usize) = (512, 80);
+const SLOW: (u64, usize) = (512, 16);
 
 struct Network {
     sandbox: Sandbox,
@@ -234,13 +234,20 @@ fn shards(sandbox: &Sandbox) -> usize {
     (1..=5).map(|number| files(&sandbox.work(&format!("net/storage-{number}/data/shards")))).sum()
 }
 
-/// Two of five storage nodes are killed while eight megabytes are read from them over and over: every read
+/// The holders of two data shards are killed while eight megabytes are read from them over and over: every read
 /// gives the whole.
 fn storage_nodes_that_are_read(network: &mut Network) {
     let blobs = BlobClient::new(network.http.clone(), network.ledger(), network.info().network);
     let handle = network.runtime.handle().clone();
     let onnx = fs::read(network.sandbox.work("wide/model.onnx")).expect("a file");
     let blob = nabla_types::manifest::BlobRef::of(&onnx);
+    // Those with data shards, which every read asks first.
+    let stored = network.runtime.block_on(network.ledger().blob(blob.blob)).expect("the validator answers");
+    let holders = stored.expect("it is on the ledger").holders;
+    let holders = [holders[0], holders[1]].map(|id| {
+        let holds = |name: &&&str| network.node(name).is_some_and(|info| info.node == id);
+        *NODES[2..7].iter().find(holds).expect("it is up")
+    });
     let (reads, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let read = || {
         let mut parity_used = 0;
@@ -256,8 +263,8 @@ fn storage_nodes_that_are_read(network: &mut Network) {
     let parity_used: usize = thread::scope(|scope| {
         let readers = [scope.spawn(read), scope.spawn(read)];
         reached(3);
-        network.kill("storage-1");
-        network.kill("storage-2");
+        network.kill(holders[0]);
+        network.kill(holders[1]);
         reached(reads.load(Ordering::SeqCst) + 8);
         stop.store(true, Ordering::SeqCst);
         readers.into_iter().map(|reader| reader.join().expect("every read gives the whole")).sum()
@@ -265,8 +272,8 @@ fn storage_nodes_that_are_read(network: &mut Network) {
     assert!(parity_used > 0, "nothing had to be rebuilt");
     let doctor = network.sandbox.nabla(&["doctor"]);
     assert!(doctor.code != Some(0) && doctor.stdout.contains("3 of 5 answer"), "{doctor}");
-    network.restart("storage-1");
-    network.restart("storage-2");
+    network.restart(holders[0]);
+    network.restart(holders[1]);
     network.sandbox.ok(&["doctor"]);
 }
 

@@ -78,6 +78,8 @@ pub(crate) enum Lie {
     Answer,
     /// A receipt that holds, but is another than the settled one.
     OtherReceipt,
+    /// Nothing false; but the receipt is not settled.
+    Nothing,
 }
 
 /// How the ledger behaves.
@@ -335,6 +337,7 @@ fn lying(lie: Lie, key: &NodeKey, honest: Receipt, mut answer: JobAnswer) -> Job
         }
         Lie::Inputs => claims.inputs.clear(),
         Lie::OtherReceipt => claims.started_ms -= 1,
+        Lie::Nothing => {}
         Lie::Answer => {
             let other = ModelId([8; 32]).to_string();
             let text = String::from_utf8(answer.response.to_vec()).expect("JSON");

@@ -28,7 +28,7 @@ const LIES: [Lie; 18] = [
 
 #[tokio::test]
 async fn a_liar_is_passed_over_for_an_honest_provider() {
-    for lie in LIES {
+    for lie in LIES.into_iter().chain([Lie::Nothing]) {
         let net = Net::new(2);
         net.fake.behave(0, Conduct::Lies(lie));
         let body = body(1);
@@ -41,7 +41,7 @@ async fn a_liar_is_passed_over_for_an_honest_provider() {
 
 #[tokio::test]
 async fn among_liars_there_is_no_answer_and_no_charge() {
-    for lie in LIES {
+    for lie in LIES.into_iter().chain([Lie::Nothing]) {
         let net = Net::new(1);
         net.fake.behave(0, Conduct::Lies(lie));
         let body = body(1);
