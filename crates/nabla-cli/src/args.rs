@@ -16,7 +16,13 @@ pub(crate) struct Args {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// The gateway to talk to.
-    #[arg(long, global = true, env = "NABLA_URL", value_name = "URL", default_value = "http://127.0.0.1:11400")]
+    #[arg(
+        long,
+        global = true,
+        env = "NABLA_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:11400"
+    )]
     pub(crate) url: String,
     /// Folder for wallet, receipts and the development network [default: ~/.local/share/nabla].
     #[arg(long, global = true, env = "NABLA_HOME", value_name = "DIR")]
@@ -149,7 +155,9 @@ others are named. Without a network, any network's receipt is taken.")]
     /// Look for what is wrong with this machine's setup and with the network.
     Doctor,
     /// Print shell completions.
-    #[command(after_help = "Example:\n  nabla completions bash > ~/.local/share/bash-completion/completions/nabla")]
+    #[command(
+        after_help = "Example:\n  nabla completions bash > ~/.local/share/bash-completion/completions/nabla"
+    )]
     Completions {
         /// For which shell.
         shell: clap_complete::Shell,

@@ -40,7 +40,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<()> {
         Command::Search { query, limit } => models::search(&context, &query, limit).await,
         Command::Show { name } => models::show(&context, &name).await,
         Command::Pull { name, folder } => models::pull(&context, &name, folder).await,
-        Command::Run { name, input, max_price } => Box::pin(run::run(&context, &name, &input, max_price)).await,
+        Command::Run { name, input, max_price } => {
+            Box::pin(run::run(&context, &name, &input, max_price)).await
+        }
         Command::Verify { receipt, request, response, salt, payer, network, proof, replay } => {
             let files = verify::Files { receipt, request, response, salt, payer, network, proof };
             Box::pin(verify::verify(&context, files, replay)).await
@@ -48,7 +50,9 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<()> {
         Command::Receipts { id: None } => receipts::list(&context),
         Command::Receipts { id: Some(id) } => receipts::show(&context, id).await,
         Command::Wallet(command) => wallet::wallet(&context, command).await,
-        Command::Network(NetworkCommand::Init { folder, port, name }) => network::init(&context, &folder, port, name),
+        Command::Network(NetworkCommand::Init { folder, port, name }) => {
+            network::init(&context, &folder, port, name)
+        }
         Command::Node(NodeCommand::Start { config }) => Box::pin(network::start(&context, &config)).await,
         Command::Doctor => doctor::doctor(&context).await,
         Command::Completions { shell } => completions::completions(&context, shell),

@@ -58,7 +58,11 @@ pub(crate) fn summary(error: &anyhow::Error) -> Summary {
         let own = cause.downcast_ref::<Failure>().map(own);
         let client = || cause.downcast_ref::<ClientError>().map(client);
         let node = || cause.downcast_ref::<nabla_node::Error>().map(node);
-        let engine = || cause.downcast_ref::<nabla_engine::Error>().map(|_| ("bad_model".to_owned(), None, exit::BAD_INPUT));
+        let engine = || {
+            cause
+                .downcast_ref::<nabla_engine::Error>()
+                .map(|_| ("bad_model".to_owned(), None, exit::BAD_INPUT))
+        };
         own.or_else(client).or_else(node).or_else(engine)
     });
     let (code, hint, exit) = known.unwrap_or_else(|| ("failed".to_owned(), None, exit::FAILED));
@@ -90,7 +94,10 @@ fn own(failure: &Failure) -> (String, Option<String>, u8) {
 fn client(error: &ClientError) -> (String, Option<String>, u8) {
     let exit = match (error, error.code()) {
         (ClientError::Unreachable { .. }, _) => exit::UNREACHABLE,
-        (ClientError::BadReceipt { .. } | ClientError::TooFewShards { .. } | ClientError::WrongBlob { .. }, _) => exit::NOT_VERIFIED,
+        (
+            ClientError::BadReceipt { .. } | ClientError::TooFewShards { .. } | ClientError::WrongBlob { .. },
+            _,
+        ) => exit::NOT_VERIFIED,
         (ClientError::UnknownRepo { .. }, _) => exit::NOT_FOUND,
         (ClientError::Terms(_), _) | (ClientError::Answered { status: 402 | 409, .. }, _) => exit::PAYMENT,
         (ClientError::Answered { status: 404, .. }, _) => exit::NOT_FOUND,
@@ -103,7 +110,9 @@ fn client(error: &ClientError) -> (String, Option<String>, u8) {
 fn node(error: &nabla_node::Error) -> (String, Option<String>, u8) {
     let exit = match error {
         nabla_node::Error::Config { .. } | nabla_node::Error::BadFile { .. } => exit::BAD_INPUT,
-        nabla_node::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => exit::BAD_INPUT,
+        nabla_node::Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            exit::BAD_INPUT
+        }
         nabla_node::Error::Ledger { source, .. } => client(source).2,
         _ => exit::FAILED,
     };

@@ -9,10 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use nabla_client::{Answer, BlobClient, GatewayClient, Http, LedgerClient};
 use nabla_pay::AccountKey;
-use nabla_types::{
-    ReceiptId,
-    api::NetworkInfo,
-};
+use nabla_types::{ReceiptId, api::NetworkInfo};
 
 use crate::failure::Failure;
 
@@ -49,7 +46,8 @@ impl Home {
     pub(crate) fn wallet(&self) -> Result<AccountKey> {
         if !self.wallet_file().exists() {
             let what = format!("no wallet in {}", self.0.display());
-            let hint = "`nabla wallet new` makes one, `nabla wallet fund` fills it on a development network".to_owned();
+            let hint = "`nabla wallet new` makes one, `nabla wallet fund` fills it on a development network"
+                .to_owned();
             return Err(Failure::NotFound { what, hint }.into());
         }
         Ok(nabla_node::account_key(&self.wallet_file())?)
@@ -118,7 +116,8 @@ impl Network {
     /// Ask the gateway which network it belongs to.
     pub(crate) async fn connect(url: &str) -> Result<Self> {
         let http = Http::new();
-        let info: NetworkInfo = http.get_json(&format!("{}/nabla/v1/network", url.trim_end_matches('/'))).await?;
+        let info: NetworkInfo =
+            http.get_json(&format!("{}/nabla/v1/network", url.trim_end_matches('/'))).await?;
         let ledger = LedgerClient::new(http.clone(), &info.ledger_url);
         let blobs = BlobClient::new(http.clone(), ledger.clone(), info.network);
         let gateway = GatewayClient::new(http.clone(), url, info.network, info.chain_id);

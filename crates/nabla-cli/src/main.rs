@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     };
     start_log(args.verbose);
     let output = Output::new(args.json);
-    let runtime = tokio::runtime::Runtime::new().expect("threads and an event queue from the operating system");
+    let runtime =
+        tokio::runtime::Runtime::new().expect("threads and an event queue from the operating system");
     let result = runtime.block_on(commands::run(args, &output));
     runtime.shutdown_background();
     match result {

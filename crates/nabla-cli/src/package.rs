@@ -67,7 +67,8 @@ fn read_files(root: &Path, folder: &Path, files: &mut Vec<(String, Vec<u8>)>) ->
             continue;
         }
         if !path_is_safe(&name) || files.len() >= FILES_MAX {
-            let reason = format!("expected at most {FILES_MAX} files with plain names (letters, digits, ' ._-+@')");
+            let reason =
+                format!("expected at most {FILES_MAX} files with plain names (letters, digits, ' ._-+@')");
             return Err(Failure::bad_file(&path, reason).into());
         }
         let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

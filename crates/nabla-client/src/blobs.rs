@@ -76,7 +76,8 @@ impl BlobClient {
             return Err(too_few(&layout, good.len(), &rejected));
         }
         let parity_used = good.iter().filter(|(index, _)| *index >= layout.k).count();
-        let bytes = rebuild(&layout, good).map_err(|source| Error::Code { blob: layout.blob, source: Box::new(source) })?;
+        let bytes = rebuild(&layout, good)
+            .map_err(|source| Error::Code { blob: layout.blob, source: Box::new(source) })?;
         Ok(Fetched { bytes, parity_used, rejected })
     }
 
@@ -204,7 +205,7 @@ impl BlobClient {
                 Ok(ack) => return Ok(ack),
                 Err(reason) => {
                     let _ = write!(reasons, "{}: {reason}; ", id.short());
-                },
+                }
             }
         }
         Err(Error::NotStored { blob: layout.blob, index, nodes: order.len(), reasons })
@@ -246,7 +247,8 @@ fn check_known(bytes: &[u8], known: &StoredBlob) -> Result<(), Error> {
     if coded == known.layout {
         return Ok(());
     }
-    let (expected, got) = (coded.id().to_string(), format!("{}, registered by somebody else", known.layout.id()));
+    let (expected, got) =
+        (coded.id().to_string(), format!("{}, registered by somebody else", known.layout.id()));
     Err(Error::WrongBlob { blob, expected, got })
 }
 

@@ -129,8 +129,13 @@ impl GatewayClient {
 
     fn pay(&self, terms: &PaymentRequirements, spending: Spending<'_>) -> Result<PaymentPayload, Error> {
         let limit = spending.price_max.unwrap_or(Opg::from_units(u128::MAX));
-        let answer =
-            x402::Answer { chain_id: self.chain_id, network: self.network, limit, now: spending.now_s, nonce: random_nonce()? };
+        let answer = x402::Answer {
+            chain_id: self.chain_id,
+            network: self.network,
+            limit,
+            now: spending.now_s,
+            nonce: random_nonce()?,
+        };
         Ok(x402::pay(spending.account, terms, &answer)?)
     }
 
@@ -212,7 +217,8 @@ impl GatewayClient {
 
 /// The terms must be for what was asked.
 fn check_asked(request: &InferRequest, terms: &PaymentRequirements) -> Result<(), Error> {
-    let other = |term, expected: String, got: String| Err(Error::Terms(TermsError::Term { term, expected, got }));
+    let other =
+        |term, expected: String, got: String| Err(Error::Terms(TermsError::Term { term, expected, got }));
     let extra = &terms.extra;
     if extra.repository != request.model {
         return other("repository", request.model.to_string(), extra.repository.to_string());

@@ -141,7 +141,9 @@ pub(crate) async fn error_answer(url: &str, response: Response) -> Error {
 fn refused_payment(terms: PaymentRequired) -> ErrorInfo {
     let (code, message) = terms.error.split_once(": ").unwrap_or(("payment_required", &terms.error));
     let hint = match code {
-        "insufficient_funds" => "fund the account (`nabla wallet fund` on a development network), then try again",
+        "insufficient_funds" => {
+            "fund the account (`nabla wallet fund` on a development network), then try again"
+        }
         _ => "sign a new payment for these terms",
     };
     ErrorInfo { code: code.to_owned(), message: message.to_owned(), hint: Some(hint.to_owned()) }

@@ -77,7 +77,8 @@ impl NetworkBackend {
     /// time; what they said is believed for a moment.
     async fn nodes(&self) -> Result<Vec<(NodeRecord, NodeInfo)>, BackendError> {
         let records = self.ledger.nodes(Role::Inference).await.map_err(backend_error)?;
-        let announcements: Vec<NodeAnnouncement> = records.iter().map(|record| record.announcement.clone()).collect();
+        let announcements: Vec<NodeAnnouncement> =
+            records.iter().map(|record| record.announcement.clone()).collect();
         let now = now_ms();
         {
             let known = self.cache.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,7 +92,8 @@ impl NetworkBackend {
             asked.spawn(async move {
                 let url = format!("{}/nabla/v1/node", record.announcement.endpoint.trim_end_matches('/'));
                 let info = tokio::time::timeout(NODE_INFO_TIMEOUT, http.get_json::<NodeInfo>(&url)).await;
-                let info = info.ok().and_then(Result::ok).filter(|info| info.node == record.announcement.node);
+                let info =
+                    info.ok().and_then(Result::ok).filter(|info| info.node == record.announcement.node);
                 info.map(|info| (record, info))
             });
         }
@@ -174,7 +176,8 @@ impl Backend for NetworkBackend {
             .request(Method::POST, &url)
             .header(HEADER_PAYMENT_ID, payment.to_string())
             .body(request);
-        let response = nabla_client::send(&url, sent).await.map_err(run_error).inspect_err(|_| self.doubt_nodes())?;
+        let response =
+            nabla_client::send(&url, sent).await.map_err(run_error).inspect_err(|_| self.doubt_nodes())?;
         let receipt = header(&response, HEADER_RECEIPT, RECEIPT_BYTES_MAX * 2)?;
         let receipt =
             BASE64_STANDARD_NO_PAD.decode(receipt).map_err(|error| bad_receipt(&error.to_string()))?;

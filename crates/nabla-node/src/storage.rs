@@ -76,7 +76,11 @@ async fn put_shard(
     let owner = storage.clone();
     let _place = owner.uploads.try_acquire().map_err(|_| busy())?;
     let body = to_bytes(body, SHARD_BYTES_MAX + LAYOUT_BYTES_MAX + 4).await.map_err(|error| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "shard_too_large", format!("at most {SHARD_BYTES_MAX} bytes: {error}"))
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "shard_too_large",
+            format!("at most {SHARD_BYTES_MAX} bytes: {error}"),
+        )
     })?;
     let (layout, shard) = read_frame(&body)?;
     if layout.id() != id {

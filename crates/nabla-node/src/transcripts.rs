@@ -55,7 +55,8 @@ impl Transcripts {
 
     /// Drop what is older than `hours`, and temporary files of a process that was killed.
     pub(crate) fn prune(&self, hours: u32) -> Result<(), Error> {
-        let oldest = UNIX_EPOCH + Duration::from_millis(now_ms()).saturating_sub(Duration::from_secs(u64::from(hours) * 3600));
+        let oldest = UNIX_EPOCH
+            + Duration::from_millis(now_ms()).saturating_sub(Duration::from_secs(u64::from(hours) * 3600));
         let entries = fs::read_dir(&self.folder).map_err(|source| Error::io("list", &self.folder, source))?;
         for path in entries.flatten().map(|entry| entry.path()) {
             let modified = path.metadata().and_then(|data| data.modified()).ok();

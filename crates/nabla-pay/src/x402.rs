@@ -177,7 +177,11 @@ pub fn pay(
 ///
 /// # Errors
 /// [`TermsError`].
-pub fn check(offer: &Offer<'_>, payment: &PaymentPayload, now: u64) -> Result<SignedAuthorization, TermsError> {
+pub fn check(
+    offer: &Offer<'_>,
+    payment: &PaymentPayload,
+    now: u64,
+) -> Result<SignedAuthorization, TermsError> {
     term("version", &X402_VERSION, &payment.x402_version)?;
     term("scheme", &SCHEME, &payment.accepted.scheme.as_str())?;
     term("network", &caip2(offer.chain_id), &payment.accepted.network)?;

@@ -217,7 +217,8 @@ mod tests {
     fn a_model_id_is_its_manifests_blob_id() {
         let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
         let format = ModelManifest::FORMAT.to_owned();
-        let manifest = ModelManifest { format, kernel_spec: 1, macs_per_row: 5, batched: true, graph, weights };
+        let manifest =
+            ModelManifest { format, kernel_spec: 1, macs_per_row: 5, batched: true, graph, weights };
         assert_eq!(manifest.model_id().manifest_blob(), BlobId::of(&manifest.to_bytes()));
         assert_eq!(ModelManifest::from_bytes(&manifest.to_bytes()), Ok(manifest.clone()));
         let other = ModelManifest { kernel_spec: 2, ..manifest.clone() };

@@ -5,7 +5,11 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Publisher;
 use nabla_engine::{Engine, Kernels};
-use nabla_node::{Config, Node, network::{GENESIS_FILE, Plan}, read_genesis};
+use nabla_node::{
+    Config, Node,
+    network::{GENESIS_FILE, Plan},
+    read_genesis,
+};
 use nabla_pay::AccountKey;
 use nabla_store::{Code, DataFolder};
 use nabla_types::Opg;

@@ -7,7 +7,10 @@ use nabla_types::{api::NodeInfo, chain::Role};
 use serde::Serialize;
 
 use super::Context;
-use crate::{home::{Network, now_s}, output::AlreadyPrinted};
+use crate::{
+    home::{Network, now_s},
+    output::AlreadyPrinted,
+};
 
 /// Clocks may differ by this much, in seconds.
 const CLOCK_SKEW_S: u64 = 30;
@@ -34,11 +37,18 @@ impl Finding {
 pub(super) async fn doctor(context: &Context<'_>) -> Result<()> {
     let mut findings = vec![engine(), home(context), wallet(context)];
     match Network::connect(&context.url).await {
-        Err(error) => findings.push(Finding::bad("gateway", error, "`nabla dev` starts a network on this machine")),
+        Err(error) => {
+            findings.push(Finding::bad("gateway", error, "`nabla dev` starts a network on this machine"))
+        }
         Ok(network) => findings.extend(network_findings(context, &network).await),
     }
     for finding in &findings {
-        context.output.line(format!("{}  {:<9}  {}", if finding.ok { "ok  " } else { "FAIL" }, finding.what, finding.detail));
+        context.output.line(format!(
+            "{}  {:<9}  {}",
+            if finding.ok { "ok  " } else { "FAIL" },
+            finding.what,
+            finding.detail
+        ));
         if let Some(hint) = finding.hint {
             context.output.line(format!("      hint: {hint}"));
         }
@@ -46,15 +56,16 @@ pub(super) async fn doctor(context: &Context<'_>) -> Result<()> {
     context.output.document(&findings);
     match findings.iter().filter(|finding| !finding.ok).count() {
         0 => Ok(()),
-        count => {
-            Err(anyhow::anyhow!("{count} of {} checks failed", findings.len()).context(AlreadyPrinted("something is wrong")))
-        }
+        count => Err(anyhow::anyhow!("{count} of {} checks failed", findings.len())
+            .context(AlreadyPrinted("something is wrong"))),
     }
 }
 
 fn engine() -> Finding {
     match Engine::new(Kernels::Auto) {
-        Ok(engine) => Finding::good("engine", format!("{}, kernels {}", nabla_engine::RUNTIME, engine.kernels())),
+        Ok(engine) => {
+            Finding::good("engine", format!("{}, kernels {}", nabla_engine::RUNTIME, engine.kernels()))
+        }
         Err(error) => Finding::bad("engine", error, "this processor cannot run the deterministic engine"),
     }
 }
@@ -62,10 +73,18 @@ fn engine() -> Finding {
 fn home(context: &Context<'_>) -> Finding {
     let path = context.home.path();
     let probe = path.join(".doctor");
-    let write = || std::fs::create_dir_all(path).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
+    let write = || {
+        std::fs::create_dir_all(path)
+            .and_then(|()| std::fs::write(&probe, b"x"))
+            .and_then(|()| std::fs::remove_file(&probe))
+    };
     match write() {
         Ok(()) => Finding::good("home", path.display()),
-        Err(error) => Finding::bad("home", format!("{}: {error}", path.display()), "name a folder that can be written with --home"),
+        Err(error) => Finding::bad(
+            "home",
+            format!("{}: {error}", path.display()),
+            "name a folder that can be written with --home",
+        ),
     }
 }
 
@@ -79,7 +98,8 @@ fn wallet(context: &Context<'_>) -> Finding {
 async fn network_findings(context: &Context<'_>, network: &Network) -> Vec<Finding> {
     let mut findings = vec![Finding::good("gateway", format!("{} on {}", context.url, network.info.name))];
     match network.ledger.status().await {
-        Ok(status) => findings.push(Finding::good("ledger", format!("{} blocks, {} receipts", status.height, status.receipts))),
+        Ok(status) => findings
+            .push(Finding::good("ledger", format!("{} blocks, {} receipts", status.height, status.receipts))),
         Err(error) => findings.push(Finding::bad("ledger", error, "the validator does not answer")),
     }
     for role in [Role::Storage, Role::Inference, Role::Verifier] {
@@ -104,7 +124,11 @@ async fn nodes(network: &Network, role: Role) -> Finding {
     let detail = format!("{alive} of {} answer", records.len());
     match (alive == records.len() && alive > 0, skewed) {
         (true, 0) => Finding::good(&what, detail),
-        (true, _) => Finding::bad(&what, format!("{detail}, {skewed} clocks differ"), "set the clock of this machine or of theirs"),
+        (true, _) => Finding::bad(
+            &what,
+            format!("{detail}, {skewed} clocks differ"),
+            "set the clock of this machine or of theirs",
+        ),
         (false, _) => Finding::bad(&what, detail, "start the nodes that are down"),
     }
 }

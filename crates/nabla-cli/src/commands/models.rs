@@ -25,7 +25,12 @@ pub(super) async fn search(context: &Context<'_>, query: &str, limit: usize) -> 
     let repos = network.ledger.search(query, limit).await?;
     let row = |repo: &RepoRecord| {
         let latest = repo.latest();
-        vec![repo.name.to_string(), latest.model.short(), format!("{} calls", repo.calls), latest.summary.clone()]
+        vec![
+            repo.name.to_string(),
+            latest.model.short(),
+            format!("{} calls", repo.calls),
+            latest.summary.clone(),
+        ]
     };
     let rows: Vec<_> = repos.iter().map(row).collect();
     let none = format!("no model has {query:?} in its name or summary");
@@ -60,9 +65,19 @@ pub(super) async fn show(context: &Context<'_>, name: &RepoName) -> Result<()> {
         ("model", latest.model.to_string()),
         ("owner", repo.owner.to_string()),
         ("about", latest.summary.clone()),
-        ("revision", format!("{} of {}, block {}", latest.revision.short(), repo.revisions.len(), latest.height)),
+        (
+            "revision",
+            format!("{} of {}, block {}", latest.revision.short(), repo.revisions.len(), latest.height),
+        ),
         ("royalty", format!("{} OPG a call", latest.royalty)),
-        ("cost", format!("{} multiply-accumulates {per_row}, {} of weights", manifest.macs_per_row, bytes(manifest.weights.size_bytes))),
+        (
+            "cost",
+            format!(
+                "{} multiply-accumulates {per_row}, {} of weights",
+                manifest.macs_per_row,
+                bytes(manifest.weights.size_bytes)
+            ),
+        ),
         ("calls", repo.calls.to_string()),
     ];
     context.output.line(table(&facts.map(|(key, value)| vec![key.to_owned(), value])));
@@ -82,7 +97,9 @@ pub(super) async fn pull(context: &Context<'_>, name: &RepoName, folder: Option<
         context.output.line(format!("{}  {}", file.path, bytes(file.content.size_bytes)));
     }
     if rejected > 0 {
-        context.output.line(format!("{rejected} shards were missing or not good and were made up for by others"));
+        context
+            .output
+            .line(format!("{rejected} shards were missing or not good and were made up for by others"));
     }
     context.output.line(format!("every byte checked; in {}", folder.display()));
     context.output.document(&json!({

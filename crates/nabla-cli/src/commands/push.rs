@@ -44,8 +44,15 @@ pub(super) async fn push(context: &Context<'_>, push: Push) -> Result<()> {
     let published = published?;
     context.output.line(format!("published  {} (revision {})", push.name, published.sequence));
     context.output.line(format!("model      {}", published.model));
-    context.output.line(format!("stored     {} in any-{}-of-{} shards", bytes(published.stored_bytes), code.k(), code.n()));
-    context.output.line(format!("cost       {} OPG, in block {}", published.storage_fee, published.included.height));
+    context.output.line(format!(
+        "stored     {} in any-{}-of-{} shards",
+        bytes(published.stored_bytes),
+        code.k(),
+        code.n()
+    ));
+    context
+        .output
+        .line(format!("cost       {} OPG, in block {}", published.storage_fee, published.included.height));
     context.output.line(format!("next       nabla run {} --input input.json", push.name));
     context.output.document(&json!({
         "name": push.name, "model": published.model, "revision": published.revision,

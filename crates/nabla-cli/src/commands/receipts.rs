@@ -15,7 +15,8 @@ use crate::{
 
 pub(super) fn list(context: &Context<'_>) -> Result<()> {
     let entries = fs::read_dir(context.home.receipts()).into_iter().flatten().flatten();
-    let read = |path: std::path::PathBuf| SignedReceipt::from_bytes(&fs::read(path.join(file::RECEIPT)).ok()?).ok();
+    let read =
+        |path: std::path::PathBuf| SignedReceipt::from_bytes(&fs::read(path.join(file::RECEIPT)).ok()?).ok();
     let mut receipts: Vec<_> = entries.filter_map(|entry| read(entry.path())).collect();
     receipts.sort_by_key(|receipt| receipt.claims().finished_ms);
     let row = |receipt: &SignedReceipt| {
@@ -25,8 +26,10 @@ pub(super) fn list(context: &Context<'_>) -> Result<()> {
     let rows: Vec<_> = receipts.iter().map(row).collect();
     let none = "no receipts yet: `nabla run` makes one".to_owned();
     context.output.line(if rows.is_empty() { none } else { table(&rows) });
-    let all: Vec<_> =
-        receipts.iter().map(|receipt| json!({ "receipt": receipt.id(), "claims": receipt.claims() })).collect();
+    let all: Vec<_> = receipts
+        .iter()
+        .map(|receipt| json!({ "receipt": receipt.id(), "claims": receipt.claims() }))
+        .collect();
     context.output.document(&json!({ "receipts": all }));
     Ok(())
 }
@@ -40,7 +43,10 @@ pub(super) async fn show(context: &Context<'_>, id: ReceiptId) -> Result<()> {
     context.output.line(format!("receipt   {id}\nblock     {}", record.height));
     for verdict in &record.verdicts {
         context.output.line(format!(
-            "verdict   {:?} by node {} in block {}", verdict.outcome, verdict.verifier.short(), verdict.height
+            "verdict   {:?} by node {} in block {}",
+            verdict.outcome,
+            verdict.verifier.short(),
+            verdict.height
         ));
     }
     if record.verdicts.is_empty() {

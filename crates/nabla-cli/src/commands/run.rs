@@ -69,10 +69,21 @@ fn print(context: &Context<'_>, answer: &Answer, folder: &Path, took: Duration) 
     }
     let claims = &answer.claims;
     context.output.line("");
-    context.output.line(format!("paid      {} OPG to node {} ({} ms)", claims.amount, claims.provider.short(), took.as_millis()));
+    context.output.line(format!(
+        "paid      {} OPG to node {} ({} ms)",
+        claims.amount,
+        claims.provider.short(),
+        took.as_millis()
+    ));
     context.output.line(format!("model     {}", claims.model));
-    context.output.line(format!("receipt   {} (holds: signature, request, response, tensors, price)", folder.display()));
-    context.output.line(format!("check it  nabla verify {} --replay", folder.join(crate::home::file::RECEIPT).display()));
+    context.output.line(format!(
+        "receipt   {} (holds: signature, request, response, tensors, price)",
+        folder.display()
+    ));
+    context.output.line(format!(
+        "check it  nabla verify {} --replay",
+        folder.join(crate::home::file::RECEIPT).display()
+    ));
     context.output.document(&json!({
         "outputs": answer.outputs, "receipt_id": answer.report.receipt_id, "receipt_folder": folder,
         "claims": claims, "payment": answer.payment, "payer": answer.payer, "took_ms": took.as_secs_f64() * 1000.0,

@@ -14,7 +14,11 @@ use nabla_node::{
     models::Loaded,
     replay::{Replay, replay},
 };
-use nabla_types::{Address, NetworkId, manifest::{MANIFEST_BYTES_MAX, ModelManifest}, receipt::{Receipt, Salt}};
+use nabla_types::{
+    Address, NetworkId,
+    manifest::{MANIFEST_BYTES_MAX, ModelManifest},
+    receipt::{Receipt, Salt},
+};
 use nabla_verify::{CheckName, Context as Known, Outcome, Report, verify_receipt};
 
 use super::Context;
@@ -82,7 +86,9 @@ impl Files {
         let folder = self.receipt.parent().unwrap_or(Path::new("")).to_owned();
         let named_or_beside = |named: Option<PathBuf>, name: &str| -> Result<Option<Vec<u8>>> {
             match named {
-                Some(path) => fs::read(&path).map(Some).map_err(|error| Failure::bad_file(&path, error).into()),
+                Some(path) => {
+                    fs::read(&path).map(Some).map_err(|error| Failure::bad_file(&path, error).into())
+                }
                 None => Ok(fs::read(folder.join(name)).ok()),
             }
         };
@@ -128,7 +134,9 @@ async fn run_again(context: &Context<'_>, contents: &Contents, report: &Report) 
     let (Some(request), Some(salt), Some(claims)) = (&contents.request, contents.salt, &report.claims) else {
         // A replay that was asked for and cannot be made must not look like one that held.
         let hint = Some("name them with --request and --salt, or put them beside the receipt".to_owned());
-        return Err(Failure::BadArgument { reason: "a replay needs the request and the salt".into(), hint }.into());
+        return Err(
+            Failure::BadArgument { reason: "a replay needs the request and the salt".into(), hint }.into()
+        );
     };
     let network = Network::connect(&context.url).await?;
     let loaded = fetch_model(&network, claims).await?;

@@ -2,7 +2,11 @@
 
 use anyhow::Result;
 use nabla_pay::{AccountKey, eip712::sign_authorization};
-use nabla_types::{Address, Opg, chain::Tx, payment::{Authorization, Nonce}};
+use nabla_types::{
+    Address, Opg,
+    chain::Tx,
+    payment::{Authorization, Nonce},
+};
 use serde_json::json;
 
 use super::Context;
@@ -33,7 +37,9 @@ fn new(context: &Context<'_>) -> Result<()> {
         return Err(Failure::BadArgument { reason, hint }.into());
     }
     let account = context.home.wallet_or_new()?.address();
-    context.output.line(format!("account  {account}\nkey      {} (keep it secret, keep a copy)", path.display()));
+    context
+        .output
+        .line(format!("account  {account}\nkey      {} (keep it secret, keep a copy)", path.display()));
     context.output.line("next     nabla wallet fund");
     context.output.document(&json!({ "account": account, "key_file": path }));
     Ok(())
@@ -48,8 +54,12 @@ async fn balance(context: &Context<'_>, account: Option<Address>) -> Result<()> 
 async fn print_balance(context: &Context<'_>, network: &Network, account: Address) -> Result<()> {
     let balances = network.ledger.account(account).await?;
     context.output.line(format!("account    {account}"));
-    context.output.line(format!("purchased  {} OPG\ngranted    {} OPG", balances.purchased, balances.granted));
-    context.output.document(&json!({ "account": account, "purchased": balances.purchased, "granted": balances.granted }));
+    context
+        .output
+        .line(format!("purchased  {} OPG\ngranted    {} OPG", balances.purchased, balances.granted));
+    context.output.document(
+        &json!({ "account": account, "purchased": balances.purchased, "granted": balances.granted }),
+    );
     Ok(())
 }
 
@@ -66,7 +76,9 @@ async fn send(context: &Context<'_>, to: Address, amount: Opg) -> Result<()> {
     let network = Network::connect(&context.url).await?;
     let included = network.ledger.submit(&transfer(&key, network.info.chain_id, to, amount)?).await?;
     context.output.line(format!("sent       {amount} OPG to {to} in block {}", included.height));
-    context.output.document(&json!({ "to": to, "amount": amount, "tx": included.tx, "height": included.height }));
+    context
+        .output
+        .document(&json!({ "to": to, "amount": amount, "tx": included.tx, "height": included.height }));
     Ok(())
 }
 

@@ -29,10 +29,14 @@ pub(super) fn changed_answer(answer: &Answer) -> Result<((), Told)> {
     let context = Context { response: Some(&forged), salt: Some(answer.salt), ..Context::default() };
     let report = verify_receipt(&answer.receipt, &context);
     let failed = report.failure().map(|check| check.check);
-    ensure(failed == Some(CheckName::Response), || format!("expected the response to be refused, got {failed:?}"))?;
+    ensure(failed == Some(CheckName::Response), || {
+        format!("expected the response to be refused, got {failed:?}")
+    })?;
     told.line(format!(
         "One digit of {} bytes changed from {} to {}. Caught by the reader:",
-        forged.len(), char::from(was), char::from(is)
+        forged.len(),
+        char::from(was),
+        char::from(is)
     ));
     let reason = report.failure_text().unwrap_or_default();
     told.line(format!("  {reason}"));
@@ -56,8 +60,14 @@ pub(super) async fn other_weights(demo: &mut DemoNetwork) -> Result<((), Told)> 
     let record = demo.network.ledger.node(liar).await?.context("the liar is registered")?;
     ensure(record.replayed_different == 1, || format!("{} lies on record", record.replayed_different))?;
     told.line(format!("Node {} put halved weights in the model's place. Its receipt is well signed, so a reader cannot tell.", liar.short()));
-    told.line(format!("Caught by verifier {}: the model that the receipt names gives other bits.", verdict.verifier.short()));
-    told.line(format!("  verdict \"different\" in block {}, against a stake of {} OPG", verdict.height, record.stake));
+    told.line(format!(
+        "Caught by verifier {}: the model that the receipt names gives other bits.",
+        verdict.verifier.short()
+    ));
+    told.line(format!(
+        "  verdict \"different\" in block {}, against a stake of {} OPG",
+        verdict.height, record.stake
+    ));
     told.figure("caught", "verdict different");
     told.figure("height", verdict.height);
     demo.seat(LIAR)?.stop().await;
@@ -88,9 +98,15 @@ async fn check_caught(demo: &DemoNetwork, blob: BlobRef, told: &mut Told) -> Res
     let fetched = demo.network.blobs.get(blob).await?;
     ensure(BlobRef::of(&fetched.bytes) == blob, || "other bytes came back".to_owned())?;
     let rejected = fetched.rejected.first().context("the forged shard was not noticed")?;
-    told.line(format!("Node {} changed a byte of every shard it holds. Caught by the reader on arrival:", rejected.node.short()));
+    told.line(format!(
+        "Node {} changed a byte of every shard it holds. Caught by the reader on arrival:",
+        rejected.node.short()
+    ));
     told.line(format!("  {}", rejected.reason));
-    told.line(format!("The file was rebuilt from the others ({} of them parity) and has the right hash.", fetched.parity_used));
+    told.line(format!(
+        "The file was rebuilt from the others ({} of them parity) and has the right hash.",
+        fetched.parity_used
+    ));
     told.figure("caught", rejected.reason.clone());
     told.figure("parity_used", fetched.parity_used);
     Ok(())

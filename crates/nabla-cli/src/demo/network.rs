@@ -36,7 +36,12 @@ impl DemoNetwork {
     /// Lay out and start: one validator, five storage nodes, two inference nodes, a verifier, a gateway.
     pub(super) async fn start() -> Result<Self> {
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
-        let plan = Plan { name: "nabla-demo".to_owned(), inference: 3, verifier_poll_ms: 50, ..Plan::development(0) };
+        let plan = Plan {
+            name: "nabla-demo".to_owned(),
+            inference: 3,
+            verifier_poll_ms: 50,
+            ..Plan::development(0)
+        };
         let engine = Arc::new(Engine::new(Kernels::Auto)?);
         let mut seats = Vec::new();
         let mut ledger = None;
@@ -52,7 +57,8 @@ impl DemoNetwork {
             ledger = ledger.or_else(|| seat.node.as_ref().map(|node| node.url().to_owned()));
             seats.push(seat);
         }
-        let gateway = seats.iter().find(|seat| seat.config.has(Role::Gateway)).and_then(|seat| seat.node.as_ref());
+        let gateway =
+            seats.iter().find(|seat| seat.config.has(Role::Gateway)).and_then(|seat| seat.node.as_ref());
         let network = Network::connect(gateway.context("the plan has a gateway")?.url()).await?;
         let alice = nabla_node::account_key(&folder.path().join("alice.key"))?;
         network.ledger.faucet(alice.address()).await?;

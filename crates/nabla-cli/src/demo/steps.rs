@@ -45,7 +45,10 @@ pub(super) async fn start() -> Result<(DemoNetwork, Told)> {
         "{nodes} nodes, each with its own folder and listener: {} validator, {} storage, {} inference, {} verifier, {} gateway.",
         count(Role::Validator), count(Role::Storage), count(Role::Inference), count(Role::Verifier), count(Role::Gateway),
     ));
-    told.line(format!("No service, no account, no network access: everything is on loopback, in {}.", network.folder.path().display()));
+    told.line(format!(
+        "No service, no account, no network access: everything is on loopback, in {}.",
+        network.folder.path().display()
+    ));
     told.figure("nodes", nodes);
     Ok((network, told))
 }
@@ -89,7 +92,11 @@ struct Heldout {
 
 pub(super) async fn serve(demo: &DemoNetwork) -> Result<(Answer, Told)> {
     let mut told = Told::default();
-    let warm: usize = demo.running(Role::Inference).filter_map(|node| node.models()).map(|models| models.warm().len()).sum();
+    let warm: usize = demo
+        .running(Role::Inference)
+        .filter_map(|node| node.models())
+        .map(|models| models.warm().len())
+        .sum();
     ensure(warm == 0, || format!("expected inference nodes that have seen no model, found {warm} loaded"))?;
     let account = fresh_account(demo, "bob").await?;
     let mut last = None;
@@ -104,7 +111,8 @@ pub(super) async fn serve(demo: &DemoNetwork) -> Result<(Answer, Told)> {
         ensure(accuracy >= bundle.accuracy_min, || format!("{}: accuracy {accuracy:.4}", bundle.name()))?;
         told.line(format!(
             "{}: node {} had never seen it: found it, fetched it from what is left, checked it, loaded it,",
-            bundle.name(), answer.claims.provider.short(),
+            bundle.name(),
+            answer.claims.provider.short(),
         ));
         told.line(format!(
             "  and read {} of {} held-out {} right ({:.1} %) in {} ms from the first byte asked to the last checked.",
@@ -127,7 +135,12 @@ pub(super) async fn fresh_account(demo: &DemoNetwork, name: &str) -> Result<Acco
     Ok(key)
 }
 
-pub(super) async fn ask(demo: &DemoNetwork, bundle: &Bundle, inputs: Vec<TensorJson>, account: &AccountKey) -> Result<Answer> {
+pub(super) async fn ask(
+    demo: &DemoNetwork,
+    bundle: &Bundle,
+    inputs: Vec<TensorJson>,
+    account: &AccountKey,
+) -> Result<Answer> {
     let spending = Spending { account, price_max: None, now_s: now_s() };
     Ok(demo.network.gateway.infer(&bundle.name(), None, inputs, spending).await?)
 }
@@ -135,12 +148,16 @@ pub(super) async fn ask(demo: &DemoNetwork, bundle: &Bundle, inputs: Vec<TensorJ
 /// Rows whose most probable class is the true one.
 fn count_right(answer: &Answer, labels: &[i64]) -> Result<usize> {
     let probabilities = answer.outputs.iter().find(|output| output.name == "probabilities");
-    let tensor = NamedTensor::from_json(probabilities.context("an output named probabilities")?.clone())?.tensor;
+    let tensor =
+        NamedTensor::from_json(probabilities.context("an output named probabilities")?.clone())?.tensor;
     let TensorData::F32(values) = tensor.data() else { anyhow::bail!("expected FP32 probabilities") };
     let classes = values.len() / labels.len().max(1);
-    ensure(classes > 0 && values.len() == classes * labels.len(), || format!("{} values for {} rows", values.len(), labels.len()))?;
+    ensure(classes > 0 && values.len() == classes * labels.len(), || {
+        format!("{} values for {} rows", values.len(), labels.len())
+    })?;
     let best = |row: &[f32]| row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map(|(class, _)| class);
-    let right = |(row, label): (&[f32], &i64)| best(row).is_some_and(|class| i64::try_from(class) == Ok(*label));
+    let right =
+        |(row, label): (&[f32], &i64)| best(row).is_some_and(|class| i64::try_from(class) == Ok(*label));
     Ok(values.chunks(classes).zip(labels).filter(|pair| right(*pair)).count())
 }
 
@@ -153,7 +170,8 @@ pub(super) fn one_row(inputs: &[TensorJson]) -> Result<Vec<TensorJson>> {
         let TensorData::F32(values) = data else { anyhow::bail!("expected FP32 inputs") };
         shape[0] = 1;
         let length = values.len() / usize::try_from(rows)?;
-        Ok(NamedTensor::new(name, nabla_types::tensor::Tensor::f32(&shape, values[..length].to_vec())?).to_json())
+        Ok(NamedTensor::new(name, nabla_types::tensor::Tensor::f32(&shape, values[..length].to_vec())?)
+            .to_json())
     };
     inputs.iter().map(row).collect()
 }
@@ -177,7 +195,8 @@ async fn purse(demo: &DemoNetwork, payer: &AccountKey) -> Result<Purse> {
     let status = ledger.status().await?;
     let mut provider = Opg::ZERO;
     for node in demo.running(Role::Inference) {
-        provider = provider.checked_add(balance(node.account()).await?).context("balances are below 2^128")?;
+        provider =
+            provider.checked_add(balance(node.account()).await?).context("balances are below 2^128")?;
     }
     let (payer, owner) = (balance(payer.address()).await?, balance(demo.alice.address()).await?);
     Ok(Purse { payer, provider, owner, burned: status.burned, total: status.total })
@@ -221,9 +240,15 @@ pub(super) async fn pay(demo: &DemoNetwork) -> Result<((), Told)> {
 fn check_money(before: Purse, after: Purse) -> Result<()> {
     let gain = |before: Opg, after: Opg| after.checked_sub(before).context("only the payer loses");
     let paid = gain(after.payer, before.payer)?;
-    let gained = [gain(before.provider, after.provider)?, gain(before.owner, after.owner)?, gain(before.burned, after.burned)?];
+    let gained = [
+        gain(before.provider, after.provider)?,
+        gain(before.owner, after.owner)?,
+        gain(before.burned, after.burned)?,
+    ];
     let sum = gained.into_iter().try_fold(Opg::ZERO, Opg::checked_add).context("amounts are below 2^128")?;
-    ensure(paid == sum && paid > Opg::ZERO, || format!("the payer lost {paid} OPG, the others gained {sum}"))?;
+    ensure(paid == sum && paid > Opg::ZERO, || {
+        format!("the payer lost {paid} OPG, the others gained {sum}")
+    })?;
     ensure(before.total == after.total, || format!("the total went from {} to {}", before.total, after.total))
 }
 
@@ -231,7 +256,8 @@ pub(super) async fn verify_offline(demo: &DemoNetwork, answer: &Answer) -> Resul
     let mut told = Told::default();
     let folder = demo.path("kept");
     fs::create_dir_all(&folder)?;
-    let record = demo.network.ledger.receipt(receipt_id(answer)?).await?.context("the receipt is on the ledger")?;
+    let record =
+        demo.network.ledger.receipt(receipt_id(answer)?).await?.context("the receipt is on the ledger")?;
     let proof = hex::decode(record.proof.context("it comes with a proof")?)?;
     write_answer(&folder, answer, Some(&proof))?;
     // From here on, nothing but files.
@@ -249,14 +275,29 @@ pub(super) async fn verify_offline(demo: &DemoNetwork, answer: &Answer) -> Resul
     let report = contents.check();
     let took = started.elapsed();
     ensure(report.holds(), || report.failure_text().unwrap_or_default())?;
-    let shown = [CheckName::Signature, CheckName::Request, CheckName::Inputs, CheckName::Response, CheckName::Outputs, CheckName::Amount, CheckName::Payer, CheckName::Inclusion];
+    let shown = [
+        CheckName::Signature,
+        CheckName::Request,
+        CheckName::Inputs,
+        CheckName::Response,
+        CheckName::Outputs,
+        CheckName::Amount,
+        CheckName::Payer,
+        CheckName::Inclusion,
+    ];
     let missing = shown.iter().find(|check| !report.passed(**check));
     ensure(missing.is_none(), || format!("{missing:?} was not checked"))?;
     told.line(format!(
         "From files alone, without a network: {} in {:.2} ms.",
-        shown.map(CheckName::as_str).join(", "), took.as_secs_f64() * 1000.0
+        shown.map(CheckName::as_str).join(", "),
+        took.as_secs_f64() * 1000.0
     ));
-    told.line(format!("The receipt is {} bytes, its proof of standing in block {} another {}.", answer.receipt.len(), record.height, proof.len()));
+    told.line(format!(
+        "The receipt is {} bytes, its proof of standing in block {} another {}.",
+        answer.receipt.len(),
+        record.height,
+        proof.len()
+    ));
     told.milliseconds("verify_ms", took);
     told.figure("receipt_bytes", answer.receipt.len());
     told.figure("proof_bytes", proof.len());
@@ -276,7 +317,11 @@ pub(super) async fn replay(demo: &DemoNetwork, answer: &Answer) -> Result<((), T
         "Verifier {} fetched the model by itself, ran the same call and got the same bits: verdict in block {}.",
         verdict.verifier.short(), verdict.height
     ));
-    told.line(format!("  provider {} and verifier {} share nothing but the model's id.", answer.claims.provider.short(), verdict.verifier.short()));
+    told.line(format!(
+        "  provider {} and verifier {} share nothing but the model's id.",
+        answer.claims.provider.short(),
+        verdict.verifier.short()
+    ));
     told.figure("verdict", "equal");
     told.figure("height", verdict.height);
     Ok(((), told))

@@ -95,8 +95,11 @@ impl Story {
     pub(crate) fn end(self, result: Result<()>) -> Result<()> {
         let took = self.started.elapsed();
         if result.is_ok() {
-            self.output.line(format!("\nAll of it held, in {:.1} s. Nothing is left behind.", took.as_secs_f64()));
-            self.output.line("Next: `nabla dev` starts the same network and stays up; `nabla --help` shows the rest.");
+            self.output
+                .line(format!("\nAll of it held, in {:.1} s. Nothing is left behind.", took.as_secs_f64()));
+            self.output.line(
+                "Next: `nabla dev` starts the same network and stays up; `nabla --help` shows the rest.",
+            );
         }
         let document = serde_json::json!({
             "ok": result.is_ok(), "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX), "steps": self.steps,

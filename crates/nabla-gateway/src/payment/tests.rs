@@ -38,7 +38,13 @@ fn call() -> CallTerms<'static> {
 }
 
 fn payload() -> PaymentPayload {
-    let answer = x402::Answer { chain_id: CHAIN, network: NETWORK, limit: Opg::whole(1), now: NOW, nonce: Nonce([9; 32]) };
+    let answer = x402::Answer {
+        chain_id: CHAIN,
+        network: NETWORK,
+        limit: Opg::whole(1),
+        now: NOW,
+        nonce: Nonce([9; 32]),
+    };
     x402::pay(&key(), &terms(), &answer).expect("acceptable terms")
 }
 
@@ -52,7 +58,13 @@ fn signed(change: impl FnOnce(&mut Authorization)) -> PaymentPayload {
 }
 
 fn need() -> Need {
-    Need { model: MODEL, payee: call().payee(), least: Opg::from_units(15), now_ms: NOW * 1000 + 999, margin_s: 10 }
+    Need {
+        model: MODEL,
+        payee: call().payee(),
+        least: Opg::from_units(15),
+        now_ms: NOW * 1000 + 999,
+        margin_s: 10,
+    }
 }
 
 fn check_all(payload: &PaymentPayload, need: &Need) -> Result<Paid, Refusal> {
@@ -89,7 +101,10 @@ fn each_bad_payment_is_named() {
     check(accepted(|a| a.pay_to = Address([1; 20])), "invalid_exact_evm_payload_recipient_mismatch");
     check(accepted(|a| a.extra.model_id = ModelId([5; 32])), "terms_changed");
     check(signed(|a| a.to = Address::STAKE), "invalid_exact_evm_payload_recipient_mismatch");
-    let other = PaymentPayload { accepted: PaymentRequirements { pay_to: Address::ESCROW, ..terms() }, ..signed(|a| a.to = Address::ESCROW) };
+    let other = PaymentPayload {
+        accepted: PaymentRequirements { pay_to: Address::ESCROW, ..terms() },
+        ..signed(|a| a.to = Address::ESCROW)
+    };
     check(other, "invalid_exact_evm_payload_recipient_mismatch");
     check(signed(|a| a.value = Opg::from_units(14)), "invalid_exact_evm_payload_authorization_value");
     check(signed(|a| a.valid_after = NOW), "invalid_exact_evm_payload_authorization_valid_after");

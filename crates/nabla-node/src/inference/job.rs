@@ -48,7 +48,8 @@ pub(super) async fn post_job(
 
 /// The request, within its limits of size and time.
 async fn read_body(body: Body) -> Answer<Bytes> {
-    let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "request_too_slow", "the request did not come in time");
+    let late =
+        |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "request_too_slow", "the request did not come in time");
     let read = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, INFER_BYTES_MAX)).await.map_err(late)?;
     read.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error))
 }
@@ -103,7 +104,10 @@ impl Inference {
         let mut request: InferRequest =
             serde_json::from_slice(body).map_err(|error| Problem::bad_request("bad_request", error))?;
         if request.model != payment.name || request.model_id.is_some_and(|asked| asked != payment.model) {
-            let text = format!("the payment is for {} (model {}), not for what is asked", payment.name, payment.model);
+            let text = format!(
+                "the payment is for {} (model {}), not for what is asked",
+                payment.name, payment.model
+            );
             return Err(unfit("wrong_model", text));
         }
         let loaded = self.models.get(payment.model).await.map_err(model_problem)?;
@@ -161,7 +165,8 @@ impl Inference {
         let response =
             serde_json::to_vec(&response).map_err(|error| Problem::unavailable("internal_error", error))?;
         if response.len() > INFER_BYTES_MAX {
-            let text = format!("the answer has {} bytes, at most {INFER_BYTES_MAX} can be given", response.len());
+            let text =
+                format!("the answer has {} bytes, at most {INFER_BYTES_MAX} can be given", response.len());
             return Err(unfit("answer_too_large", text));
         }
         let salt = Salt(random_bytes().map_err(own_fault)?);
@@ -218,7 +223,9 @@ impl Inference {
         let payment = self.ledger.payment(id).await?;
         let receipt = SignedReceipt::from_bytes(&transcript.receipt).map(|receipt| receipt.id()).ok();
         let over = match payment.map(|payment| (payment.status, payment.provider)) {
-            Some((PaymentStatus::Settled { receipt: settled }, _)) if Some(settled) == receipt => return Ok(transcript),
+            Some((PaymentStatus::Settled { receipt: settled }, _)) if Some(settled) == receipt => {
+                return Ok(transcript);
+            }
             Some((PaymentStatus::Reserved { .. }, provider)) => provider != self.key.id(),
             Some((PaymentStatus::Settled { .. } | PaymentStatus::Released, _)) => true,
             None => false,

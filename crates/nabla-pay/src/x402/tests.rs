@@ -38,7 +38,13 @@ fn offer() -> Offer<'static> {
 }
 
 fn answer() -> Answer {
-    Answer { chain_id: 31_337, network: NETWORK, limit: Opg::from_units(1310), now: NOW, nonce: Nonce([2; 32]) }
+    Answer {
+        chain_id: 31_337,
+        network: NETWORK,
+        limit: Opg::from_units(1310),
+        now: NOW,
+        nonce: Nonce([2; 32]),
+    }
 }
 
 fn paid() -> PaymentPayload {
