@@ -166,7 +166,7 @@ mod tests {
             assert_eq!((body.code.as_str(), body.message.as_str()), (code, message));
             assert_eq!(error.into_response().status().as_u16(), status);
         };
-        check(Error::TooLarge, 413, "request_too_large", "the request is larger than 33554432 bytes");
+        check(Error::TooLarge, 413, "request_too_large", "the request is larger than 16777216 bytes");
         let backend = BackendError::new(404, "unknown_model", "no model alice/x").with_hint("see the list");
         check(backend.into(), 404, "unknown_model", "no model alice/x");
         let lost = Error::NoProviderAnswered { attempts: 3, released: false };

@@ -3,7 +3,7 @@
 //! # Rules
 //! - The request goes to the provider byte for byte; this reading only decides price and model. Anything
 //!   that is no `InferRequest` is refused here.
-//! - Elements are skipped, not built: a request of 32 MiB costs no more memory than its bytes. Whether
+//! - Elements are skipped, not built: a request of 16 MiB costs no more memory than its bytes. Whether
 //!   they fit shape and datatype is the provider's to say.
 //! - Number of inputs and dimensions are limited while they are read.
 

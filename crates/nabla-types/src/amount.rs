@@ -125,7 +125,8 @@ impl serde::Serialize for Opg {
 impl<'de> serde::Deserialize<'de> for Opg {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = <std::borrow::Cow<'de, str>>::deserialize(d)?;
-        text.parse().map(Self).map_err(|_| {
+        let plain = text == "0" || text.starts_with(|c: char| ('1'..='9').contains(&c));
+        text.parse().ok().filter(|_| plain).map(Self).ok_or_else(|| {
             serde::de::Error::custom(format!("expected an amount in units of 10^-18 OPG, got {text:?}"))
         })
     }

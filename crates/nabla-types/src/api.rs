@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Largest body of a request to run a model, in bytes.
-pub const INFER_BYTES_MAX: usize = 32 << 20;
+pub const INFER_BYTES_MAX: usize = 16 << 20;
 /// Header that carries an x402 payment to the gateway.
 pub const HEADER_PAYMENT: &str = "payment-signature";
 /// Header of a 402 that carries the same terms as its body, base64.

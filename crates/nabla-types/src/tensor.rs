@@ -426,9 +426,15 @@ pub struct TensorJson {
     /// `FP32`, `FP64`, `INT64`, `INT32`, `INT8`, `UINT8`, `BOOL` or `BYTES`.
     pub datatype: String,
     /// Protocol parameters of the tensor. None are known; anything but an empty object is refused.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "serde_json::Map::is_empty",
+        deserialize_with = "json::read_parameters"
+    )]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// The elements, row-major: one flat list, or lists nested as `shape` says.
+    /// The elements, row-major: one flat list, or lists nested as `shape` says. Objects are refused while
+    /// they are read, so that a small text cannot become a large value.
+    #[serde(deserialize_with = "json::read_data")]
     pub data: serde_json::Value,
 }
 

@@ -49,7 +49,7 @@ const NODES: [&str; 10] = [
     "verifier-1",
 ];
 /// Rows and columns of the slow model's matrices, and how often they are multiplied: about a second.
-const SLOW: (u64, usize) = (512, 16);
+const SLOW: (u64, usize) = (512, 32);
 
 struct Network {
     sandbox: Sandbox,
@@ -164,7 +164,8 @@ fn digits() -> Vec<TensorJson> {
 }
 
 fn slow_inputs() -> Value {
-    let values = vec![0.001; usize::try_from(SLOW.0).expect("a small size")];
+    // Each product is equal to its factors: no value becomes so small that computing with it is slow.
+    let values = vec![1.0 / 512.0; usize::try_from(SLOW.0).expect("a small size")];
     json!({ "inputs": [{ "name": "x", "shape": [SLOW.0, 1], "datatype": "FP32", "data": values }] })
 }
 

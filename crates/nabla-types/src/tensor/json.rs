@@ -1,8 +1,98 @@
 //! Conversion between [`Tensor`] and the JSON of the Open Inference Protocol v2.
 
-use serde_json::{Number, Value};
+use std::fmt;
 
-use super::{Dtype, NamedTensor, Tensor, TensorData, TensorError, TensorJson, element_count};
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+
+use super::{Dtype, NamedTensor, RANK_MAX, Tensor, TensorData, TensorError, TensorJson, element_count};
+
+/// Read elements: numbers, strings, booleans, and lists of them nested no deeper than any tensor is.
+pub(super) fn read_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Elements { depth: 0 }.deserialize(deserializer)
+}
+
+/// Read parameters, keeping only the name of the first: none are known, and that one is reported.
+pub(super) fn read_parameters<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Map<String, Value>, D::Error> {
+    deserializer.deserialize_map(Parameters)
+}
+
+struct Elements {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Elements {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number, a string, a boolean, or lists of them at most {RANK_MAX} deep")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("expected a finite number"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        if self.depth >= RANK_MAX {
+            return Err(A::Error::custom(format!("expected lists at most {RANK_MAX} deep")));
+        }
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element_seed(Self { depth: self.depth + 1 })? {
+            elements.push(element);
+        }
+        Ok(Value::Array(elements))
+    }
+}
+
+struct Parameters;
+
+impl<'de> Visitor<'de> for Parameters {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut first = Map::new();
+        while let Some(name) = object.next_key::<String>()? {
+            object.next_value::<IgnoredAny>()?;
+            if first.is_empty() {
+                first.insert(name, Value::Null);
+            }
+        }
+        Ok(first)
+    }
+}
 
 impl NamedTensor {
     /// Read a tensor from its JSON form.

@@ -172,3 +172,20 @@ fn json_errors_say_what_was_expected_and_got() {
         "binary_data_size",
     );
 }
+
+/// A small text must not become a large value: objects and deep lists end the reading.
+#[test]
+fn json_that_would_grow_is_refused_while_it_is_read() {
+    let read = |data: &str, parameters: &str| {
+        let json = format!(r#"{{"name":"x","shape":[1],"datatype":"FP32","data":{data}{parameters}}}"#);
+        serde_json::from_str::<TensorJson>(&json).map_err(|error| error.to_string())
+    };
+    assert!(read("[[[[[[[[1]]]]]]]]", "").is_ok());
+    assert!(read("[[[[[[[[[1]]]]]]]]]", "").is_err_and(|error| error.contains("8 deep")));
+    assert!(read(r#"[{"":0}]"#, "").is_err_and(|error| error.contains("map")));
+    assert!(read("null", "").is_err());
+    let tensor = read("[1]", r#","parameters":{"b":{"c":[1,2]},"a":1}"#).expect("the first name is kept");
+    assert_eq!((tensor.parameters.len(), tensor.parameters["b"].is_null()), (1, true));
+    let error = NamedTensor::from_json(tensor).expect_err("no parameters are known").to_string();
+    assert!(error.contains("\"b\""), "{error}");
+}
