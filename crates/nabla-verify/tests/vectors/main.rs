@@ -7,6 +7,11 @@
 //! NABLA_BLESS=1 cargo test -p nabla-verify --test vectors
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "vectors are files, and blessing them is asked for by the environment"
+)]
+
 #[path = "../fixture/mod.rs"]
 mod fixture;
 mod receipt;
