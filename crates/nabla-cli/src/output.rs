@@ -18,10 +18,8 @@ static LOST: AtomicBool = AtomicBool::new(false);
 fn write(text: &str) {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            if !LOST.swap(true, Ordering::Relaxed) {
-                eprintln!("error: the result could not be written: {error}");
-            }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe && !LOST.swap(true, Ordering::Relaxed) => {
+            eprintln!("error: the result could not be written: {error}");
         }
         _ => {}
     }

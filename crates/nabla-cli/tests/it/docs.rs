@@ -37,7 +37,7 @@ fn blocks() -> Vec<Block> {
     let docs = fs::read_dir(root.join("docs")).expect("docs").flatten().map(|entry| entry.path());
     files.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
     files.sort();
-    files.into_iter().flat_map(|file| blocks_of(file)).collect()
+    files.into_iter().flat_map(blocks_of).collect()
 }
 
 fn blocks_of(file: PathBuf) -> Vec<Block> {

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::network::{TestNetwork, digits, now_s, one_digit, request, status_of, times};
 
-const CALLS: usize = 64;
+const CALLS: u32 = 64;
 
 /// `CALLS` calls at once from one account; what came back.
 async fn storm(network: &Arc<TestNetwork>, account: &str, amount: Opg) -> Vec<Result<Answer, Error>> {
@@ -44,7 +44,7 @@ async fn check_answers(network: &TestNetwork, answers: &[&Answer], price: Opg) {
 async fn money_for_n_calls_buys_n_calls() {
     const PAID_FOR: u64 = 20;
     // Room for all of them, so that money is the only thing that runs out.
-    let network = Arc::new(TestNetwork::start(|config| config.inference.jobs_max = 2 * CALLS as u32).await);
+    let network = Arc::new(TestNetwork::start(|config| config.inference.jobs_max = 2 * CALLS).await);
     let price = network.terms(&request(1)).await.amount;
     let before = network.status().await;
     let results = storm(&network, "bob", times(price, PAID_FOR)).await;
@@ -71,7 +71,7 @@ async fn calls_that_find_no_place_cost_nothing() {
     let network = Arc::new(TestNetwork::start(|config| config.inference.jobs_max = 2).await);
     let price = network.terms(&request(1)).await.amount;
     let before = network.status().await;
-    let purse = times(price, CALLS as u64);
+    let purse = times(price, u64::from(CALLS));
     let results = storm(&network, "bob", purse).await;
     let after = network.status().await;
 
@@ -93,14 +93,14 @@ async fn calls_that_find_no_place_cost_nothing() {
 /// With any other request, before, meanwhile or after, it buys nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_payment_buys_one_answer() {
-    let network = Arc::new(TestNetwork::start(|config| config.inference.jobs_max = 2 * CALLS as u32).await);
+    let network = Arc::new(TestNetwork::start(|config| config.inference.jobs_max = 2 * CALLS).await);
     let (bodies, bob) = ([request(1), request(2)], network.account("bob", Opg::whole(1)).await);
     let terms = network.terms(&bodies[0]).await;
     let payment = network.pay(&bob, &terms, 7);
     let mut calls = JoinSet::new();
-    for number in 0..CALLS {
-        let (network, payment, body) = (network.clone(), payment.clone(), bodies[number % 2].clone());
-        calls.spawn(async move { (number % 2, network.send(&body, &payment).await) });
+    for number in (0..CALLS).map(|call| usize::from(call % 2 == 1)) {
+        let (network, payment, body) = (network.clone(), payment.clone(), bodies[number].clone());
+        calls.spawn(async move { (number, network.send(&body, &payment).await) });
     }
     let mut answers = calls.join_all().await;
     answers.push((0, network.send(&bodies[0], &payment).await));
