@@ -7,12 +7,12 @@
 //!
 //! | module | bodies for |
 //! |---|---|
-//! | [`types`] | deterministic CBOR: receipts, layouts, manifests, the chain, tensors |
-//! | [`text`] | text and JSON: amounts, ids, names, requests, payments, terms |
-//! | [`engine`] | ONNX files and canonical models, which are also run |
-//! | [`store`] | shards and codes |
-//! | [`verify`] | a receipt with everything its reader holds |
-//! | [`files`] | the journal and configurations |
+//! | [`mod@types`] | deterministic CBOR: receipts, layouts, manifests, the chain, tensors |
+//! | [`mod@text`] | text and JSON: amounts, ids, names, requests, payments, terms |
+//! | [`mod@engine`] | ONNX files and canonical models, which are also run |
+//! | [`mod@store`] | shards and codes |
+//! | [`mod@verify`] | a receipt with everything its reader holds |
+//! | [`mod@files`] | the journal and configurations |
 //!
 //! # What is deliberately absent
 //! Decoders that no other crate can call: the gateway's reading of requests and headers, a node's transcripts

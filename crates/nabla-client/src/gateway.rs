@@ -89,7 +89,7 @@ impl GatewayClient {
     /// sent and received.
     ///
     /// # Errors
-    /// [`Error::TooExpensive`] before anything is paid; [`Error::BadReceipt`] if the answer must not be
+    /// [`Error::Terms`] before anything is paid; [`Error::BadReceipt`] if the answer must not be
     /// used; [`Error::Unreachable`] after repeated sending with one payment, whose state is then unknown.
     pub async fn infer(
         &self,

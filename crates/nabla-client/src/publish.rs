@@ -1,9 +1,11 @@
 //! Publishing: store every blob, then register the revision with the owner's signature.
 
+use std::collections::BTreeMap;
+
 use nabla_pay::{AccountKey, eip712::sign_registration, quote::storage_fee};
 use nabla_store::Code;
 use nabla_types::{
-    BlobId, ModelId, NetworkId, Opg, RepoName,
+    BlobId, ModelId, NetworkId, NodeId, Opg, RepoName,
     api::Included,
     cbor,
     chain::{BlobRegistration, ModelRegistration, Tx},
@@ -42,6 +44,9 @@ pub struct Published {
     pub storage_fee: Opg,
     /// Bytes now kept by storage nodes for it, and not before.
     pub stored_bytes: u64,
+    /// How many storage nodes may be lost, whichever they are, and every file of it can still be rebuilt;
+    /// `None` if nothing new was stored. Less than the code allows where one node holds several shards.
+    pub losses_tolerated: Option<usize>,
     /// The block that registered it.
     pub included: Included,
 }
@@ -122,6 +127,7 @@ impl Publisher<'_> {
             Err(error) => return Err(error),
         };
         let stored_bytes = blobs.iter().map(|blob| blob.layout.stored_bytes()).sum();
+        let losses_tolerated = blobs.iter().map(losses_tolerated).min();
         let model = package.manifest.model_id();
         let layouts = blobs.iter().map(|blob| &blob.layout);
         let fee = storage_fee(layouts, status.storage_price_per_kib).ok_or(Error::PriceOverflow)?;
@@ -137,6 +143,65 @@ impl Publisher<'_> {
         };
         let signature = sign_registration(owner, self.chain_id, self.network, &registration);
         let included = self.ledger.submit(&Tx::RegisterModel(registration, blobs, signature)).await?;
-        Ok(Published { model, revision, sequence, storage_fee: fee, stored_bytes, included })
+        Ok(Published {
+            model,
+            revision,
+            sequence,
+            storage_fee: fee,
+            stored_bytes,
+            losses_tolerated,
+            included,
+        })
+    }
+}
+
+/// How many nodes may be lost, the worst first, before fewer than `k` shards are left.
+fn losses_tolerated(blob: &BlobRegistration) -> usize {
+    let mut held = BTreeMap::<NodeId, usize>::new();
+    for ack in &blob.acks {
+        *held.entry(ack.node).or_default() += 1;
+    }
+    let mut counts: Vec<usize> = held.into_values().collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    let spare = usize::from(blob.layout.n() - blob.layout.k);
+    let lost = |count: &usize, left: &mut usize| {
+        *left = left.checked_sub(*count)?;
+        Some(())
+    };
+    let mut left = spare;
+    counts.iter().map_while(|count| lost(count, &mut left)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use nabla_types::{
+        LayoutId, ShardId,
+        layout::{HolderAck, Layout},
+        signature::Signature,
+    };
+
+    use super::*;
+
+    #[track_caller]
+    fn check(holders: &[u8], k: u16, expect: usize) {
+        let shards = vec![ShardId([0; 32]); holders.len()];
+        let layout = Layout { blob: BlobId([0; 32]), size_bytes: 1, k, shards };
+        let ack = |node: &u8| HolderAck {
+            layout: LayoutId([0; 32]),
+            index: 0,
+            node: NodeId([*node; 32]),
+            signature: Signature([0; 64]),
+        };
+        let blob = BlobRegistration { layout, acks: holders.iter().map(ack).collect() };
+        assert_eq!(losses_tolerated(&blob), expect, "{holders:?}");
+    }
+
+    #[test]
+    fn shards_that_share_a_node_are_lost_together() {
+        check(&[1, 2, 3, 4, 5], 3, 2);
+        check(&[1, 2, 3, 4, 1], 3, 1);
+        check(&[1, 1, 1, 2, 3], 3, 0);
+        check(&[1, 2, 3], 3, 0);
+        check(&[1, 2, 3], 1, 2);
     }
 }

@@ -50,6 +50,14 @@ pub(super) async fn push(context: &Context<'_>, push: Push) -> Result<()> {
         code.k(),
         code.n()
     ));
+    if let Some(losses) = published.losses_tolerated {
+        context.output.line(format!("survives   the loss of any {losses} storage nodes"));
+        if losses < usize::from(code.parity()) {
+            let why =
+                "fewer than the code allows: some nodes hold several shards, because others did not answer";
+            context.output.line(format!("           {why}"));
+        }
+    }
     context
         .output
         .line(format!("cost       {} OPG, in block {}", published.storage_fee, published.included.height));
@@ -57,6 +65,7 @@ pub(super) async fn push(context: &Context<'_>, push: Push) -> Result<()> {
     context.output.document(&json!({
         "name": push.name, "model": published.model, "revision": published.revision,
         "sequence": published.sequence, "stored_bytes": published.stored_bytes,
+        "losses_tolerated": published.losses_tolerated,
         "storage_fee": published.storage_fee, "height": published.included.height,
     }));
     Ok(())

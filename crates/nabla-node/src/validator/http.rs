@@ -182,9 +182,13 @@ pub(super) fn submit_problem(error: SubmitError) -> Problem {
         (SubmitError::Busy { .. } | SubmitError::Stopped { .. }, _) => StatusCode::SERVICE_UNAVAILABLE,
     };
     let problem = Problem::new(status, error.code(), &error);
-    match error.code() {
-        "insufficient_funds" => problem.hint("`nabla wallet fund` asks the faucet of a development network"),
-        "ledger_busy" => problem.hint("try again shortly; sending the same transaction twice is harmless"),
-        _ => problem,
+    let hint = match &error {
+        SubmitError::Rejected(reject) => reject.hint(),
+        SubmitError::Busy { .. } => Some("try again shortly; sending the same transaction twice is harmless"),
+        SubmitError::Stopped { .. } => None,
+    };
+    match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
     }
 }
