@@ -26,6 +26,7 @@ pub(super) async fn dev(context: &Context<'_>, reset: bool, port: u16) -> Result
     if reset && folder.exists() {
         wipe(&folder)?;
     }
+    let stop = stop_signal()?;
     let nodes = start_all(&folder, port).await?;
     let url = format!("http://127.0.0.1:{port}");
     let network = Network::connect(&url).await?;
@@ -33,7 +34,7 @@ pub(super) async fn dev(context: &Context<'_>, reset: bool, port: u16) -> Result
     fund(&network, &account).await?;
     publish_bundled(&network, &account).await?;
     print(context, &network, &account, &url, &folder);
-    stop_signal().await?;
+    stop.await;
     context.output.line("\nstopping");
     for node in nodes.into_iter().rev() {
         node.stop().await;

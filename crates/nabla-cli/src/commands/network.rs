@@ -34,31 +34,42 @@ pub(super) fn init(context: &Context<'_>, folder: &Path, port: u16, name: String
 }
 
 pub(super) async fn start(context: &Context<'_>, config: &Path) -> Result<()> {
+    let mut stop = std::pin::pin!(stop_signal()?);
     let config = Config::read(config)?;
     let (name, roles) = (config.name.clone(), config.roles.clone());
-    let node = Node::start(config, Arc::new(Engine::new(Kernels::Auto)?)).await?;
+    let started = Node::start(config, Arc::new(Engine::new(Kernels::Auto)?));
+    // A node may wait for its ledger for a while: a signal ends that, too.
+    let node = tokio::select! {
+        node = started => node?,
+        () = &mut stop => return Ok(()),
+    };
     context.output.line(format!(
         "{name} runs {roles:?} on {} (node {}); Ctrl-C stops it",
         node.url(),
         node.id().short()
     ));
     context.output.document(&json!({ "name": name, "roles": roles, "url": node.url(), "node": node.id() }));
-    stop_signal().await?;
+    stop.await;
     node.stop().await;
     Ok(())
 }
 
-/// Wait for Ctrl-C or SIGTERM.
-pub(super) async fn stop_signal() -> Result<()> {
-    #[cfg(unix)]
-    {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+/// Listen for Ctrl-C and SIGTERM from now on; what is returned ends when one has come. Called before anything is
+/// started, so that a signal never finds a half-started process without a handler.
+#[cfg(unix)]
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
         tokio::select! {
-            result = tokio::signal::ctrl_c() => result?,
             _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-        Ok(())
-    }
-    #[cfg(not(unix))]
-    Ok(tokio::signal::ctrl_c().await?)
+    })
+}
+
+/// End when Ctrl-C has come.
+#[cfg(not(unix))]
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
