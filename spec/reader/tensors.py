@@ -1,14 +1,18 @@
 """Tensors in JSON, and their canonical bytes. Written from spec/wire.md, section Tensors."""
 
 import json
+import math
 import struct
 from typing import Any
 
 from strict import Failed, encode, require, uint
 
 CODES = ["FP32", "FP64", "INT64", "INT32", "INT8", "UINT8", "BOOL", "BYTES"]  # from 1
+CODES += ["INT16", "UINT16", "UINT32", "UINT64", "FP16", "BF16"]
 LAYOUTS = {"FP32": "<f", "FP64": "<d", "INT64": "<q", "INT32": "<i", "INT8": "<b", "UINT8": "<B"}
+LAYOUTS |= {"INT16": "<h", "UINT16": "<H", "UINT32": "<I", "UINT64": "<Q", "FP16": "<e"}
 NAN = {"FP32": bytes.fromhex("0000c07f"), "FP64": bytes.fromhex("000000000000f87f")}
+NAN |= {"FP16": bytes.fromhex("007e"), "BF16": bytes.fromhex("c07f")}
 NON_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -45,6 +49,15 @@ def nested(shape: list[int], data: Any) -> list[Any]:
     return [x for entry in data for x in nested(shape[1:], entry)]
 
 
+def bfloat16(number: float) -> bytes:
+    """The nearest bfloat16, ties to even: the upper half of an f32 whose lower half is zero."""
+    if not math.isinf(number):
+        step = max(math.frexp(number)[1] - 8, -133)
+        nearest = math.ldexp(round(math.ldexp(number, -step)), step)
+        number = math.copysign(nearest, number)
+    return struct.pack("<f", number)[2:]
+
+
 def element(dtype: str, value: Any) -> bytes:
     """One element of fixed size, little-endian."""
     if dtype == "BOOL":
@@ -54,7 +67,9 @@ def element(dtype: str, value: Any) -> bytes:
     require(type(number) is int or (type(number) is float and dtype in NAN), f"a number of {dtype}", value)
     require(number is not value or abs(number) != float("inf"), "a finite number", value)
     try:
-        return NAN[dtype] if number != number else struct.pack(LAYOUTS[dtype], number)
+        if number != number:
+            return NAN[dtype]
+        return bfloat16(number) if dtype == "BF16" else struct.pack(LAYOUTS[dtype], number)
     except (OverflowError, struct.error) as error:
         raise Failed(f"expected a number in the range of {dtype}, got {value}") from error
 

@@ -50,7 +50,8 @@ pub struct ModelManifest {
     /// The rules that define every operator's bits.
     #[n(1)]
     pub kernel_spec: u32,
-    /// Multiply-accumulates of one row, by the graph's static cost. What is asked for it follows from this.
+    /// Multiply-accumulates of one row at the greatest sizes of the other open dimensions, by the graph's
+    /// static cost. What is asked for a call follows from this.
     #[n(2)]
     pub macs_per_row: u64,
     /// Whether the leading dimension of the inputs is a batch of rows.
@@ -62,6 +63,9 @@ pub struct ModelManifest {
     /// All weights, concatenated as the graph says.
     #[n(5)]
     pub weights: BlobRef,
+    /// Elements of all inputs of one row, at the same sizes: what a call's inputs are measured by.
+    #[n(6)]
+    pub row_elements: u64,
 }
 
 impl ModelManifest {
@@ -70,11 +74,23 @@ impl ModelManifest {
 
     /// What a call with inputs of these shapes consumes, or `None` past 2^64. Both sides of a quote
     /// reckon with this, so it needs nothing but the manifest.
+    ///
+    /// Work grows with the elements given: a short sentence costs less than the longest one, and where
+    /// every size but the batch is fixed this is so much per row. Shapes are taken at their word; whether
+    /// the model bears them is for the engine to say, before it runs.
     pub fn usage<'a>(&self, shapes: impl IntoIterator<Item = &'a [u64]>) -> Option<Usage> {
-        let leading = shapes.into_iter().filter_map(|shape| shape.first().copied());
-        let rows = if self.batched { leading.max().unwrap_or(1) } else { 1 };
-        let macs = self.macs_per_row.checked_mul(rows)?;
-        Some(Usage { rows, macs, tokens_in: 0, tokens_out: 0 })
+        let (mut leading, mut elements) = (None, 0_u128);
+        for shape in shapes {
+            leading = leading.max(shape.first().copied());
+            elements = elements.checked_add(elements_of(shape)?)?;
+        }
+        let rows = if self.batched { leading.unwrap_or(1) } else { 1 };
+        let macs = match u128::from(self.row_elements) {
+            // Nothing to measure by: a model without inputs, or whose inputs are empty.
+            0 => u128::from(self.macs_per_row).checked_mul(rows.into())?,
+            of_one_row => u128::from(self.macs_per_row).checked_mul(elements)?.div_ceil(of_one_row),
+        };
+        Some(Usage { rows, macs: u64::try_from(macs).ok()?, tokens_in: 0, tokens_out: 0 })
     }
 
     /// The bytes that the model id hashes.
@@ -98,6 +114,14 @@ impl ModelManifest {
         check_format(&manifest.format, Self::FORMAT)?;
         Ok(manifest)
     }
+}
+
+/// Elements of a tensor of this shape, or `None` past 2^128.
+fn elements_of(shape: &[u64]) -> Option<u128> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1_u128, |count, size| count.checked_mul((*size).into()))
 }
 
 /// One published file.
@@ -217,15 +241,77 @@ mod tests {
     fn a_model_id_is_its_manifests_blob_id() {
         let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
         let format = ModelManifest::FORMAT.to_owned();
-        let manifest =
-            ModelManifest { format, kernel_spec: 1, macs_per_row: 5, batched: true, graph, weights };
+        let manifest = ModelManifest {
+            format,
+            kernel_spec: 1,
+            macs_per_row: 5,
+            batched: true,
+            graph,
+            weights,
+            row_elements: 8,
+        };
         assert_eq!(manifest.model_id().manifest_blob(), BlobId::of(&manifest.to_bytes()));
         assert_eq!(ModelManifest::from_bytes(&manifest.to_bytes()), Ok(manifest.clone()));
         let other = ModelManifest { kernel_spec: 2, ..manifest.clone() };
         assert_ne!(other.model_id(), manifest.model_id());
-        let usage = |shape: &[u64]| manifest.usage([shape]).map(|usage| (usage.rows, usage.macs));
-        assert_eq!(usage(&[3, 8]), Some((3, 15)));
-        assert_eq!(usage(&[u64::MAX]), None);
+        let other = ModelManifest { row_elements: 9, ..manifest.clone() };
+        assert_ne!(other.model_id(), manifest.model_id());
+    }
+
+    /// Shapes, and the rows and multiply-adds that they cost.
+    #[track_caller]
+    fn check_usage(manifest: &ModelManifest, shapes: &[&[u64]], expect: Option<(u64, u64)>) {
+        let usage = manifest.usage(shapes.iter().copied());
+        assert_eq!(usage.map(|usage| (usage.rows, usage.macs)), expect, "{shapes:?}");
+    }
+
+    fn costing(macs_per_row: u64, row_elements: u64, batched: bool) -> ModelManifest {
+        let format = ModelManifest::FORMAT.to_owned();
+        let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
+        ModelManifest { format, kernel_spec: 1, macs_per_row, batched, graph, weights, row_elements }
+    }
+
+    #[test]
+    fn a_call_costs_what_its_inputs_weigh() {
+        let image = costing(1000, 64, true);
+        check_usage(&image, &[&[1, 1, 8, 8]], Some((1, 1000)));
+        check_usage(&image, &[&[3, 1, 8, 8]], Some((3, 3000)));
+        // Ids and mask of at most 512 tokens each.
+        let text = costing(1_000_000, 1024, true);
+        check_usage(&text, &[&[1, 512], &[1, 512]], Some((1, 1_000_000)));
+        check_usage(&text, &[&[1, 3], &[1, 3]], Some((1, 5860)));
+        check_usage(&text, &[&[4, 512], &[4, 512]], Some((4, 4_000_000)));
+        let one = costing(1000, 64, false);
+        check_usage(&one, &[&[64]], Some((1, 1000)));
+        check_usage(&one, &[&[32, 2], &[]], Some((1, 1016)));
+    }
+
+    /// Neither a liar's shapes nor a liar's manifest make a price that wraps, panics, or differs between
+    /// two sides.
+    #[test]
+    fn lies_about_sizes_do_not_wrap() {
+        const MAX: u64 = u64::MAX;
+        let image = costing(1000, 64, true);
+        // More than any bound: paid for in full, or past what can be counted.
+        check_usage(&image, &[&[1, 1, 8, 8000]], Some((1, 1_000_000)));
+        check_usage(&image, &[&[MAX]], None);
+        check_usage(&image, &[&[MAX; 8]], None);
+        check_usage(&image, &[&[MAX, MAX], &[MAX, MAX]], None);
+        // Nothing given: nothing to pay, and nothing that an engine would run.
+        check_usage(&image, &[], Some((1, 0)));
+        check_usage(&image, &[&[0]], Some((0, 0)));
+        check_usage(&image, &[&[MAX, MAX, MAX, 0]], Some((MAX, 0)));
+        // One element more is one multiply-add more, however large the model.
+        check_usage(&costing(MAX, 64, true), &[&[1, 64]], Some((1, MAX)));
+        check_usage(&costing(MAX, 64, true), &[&[1, 65]], None);
+        check_usage(&costing(MAX, MAX, true), &[&[MAX]], Some((MAX, MAX)));
+        check_usage(&costing(1, MAX, true), &[&[1]], Some((1, 1)));
+        check_usage(&costing(0, 64, true), &[&[1, 64]], Some((1, 0)));
+        // Nothing to measure by: so much per row, as if every size were fixed.
+        check_usage(&costing(1000, 0, false), &[&[7]], Some((1, 1000)));
+        check_usage(&costing(1000, 0, true), &[&[7, 0]], Some((7, 7000)));
+        check_usage(&costing(1000, 0, true), &[], Some((1, 1000)));
+        check_usage(&costing(MAX, 0, true), &[&[2, 0]], None);
     }
 
     #[test]

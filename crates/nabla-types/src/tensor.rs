@@ -8,13 +8,15 @@
 //! - Floats keep their bits, NaN payloads included. Equality is equality of canonical bytes, so NaN
 //!   equals itself and `0.0` does not equal `-0.0`.
 //! - The JSON form is that of the Open Inference Protocol v2 ([`TensorJson`]). A JSON number is read as
-//!   the nearest f64 and, for FP32, rounded once more to f32: what `numpy.float32(json)` and
-//!   `Math.fround(json)` give. Non-finite values are the strings `"NaN"`, `"Infinity"`, `"-Infinity"`.
+//!   the nearest f64 and, for FP32, FP16 and BF16, rounded once more to that type: what
+//!   `numpy.float32(json)` and `Math.fround(json)` give. FP16 and BF16 never pass through f32.
+//!   Non-finite values are the strings `"NaN"`, `"Infinity"`, `"-Infinity"`.
 //!
 //! # When things go wrong
 //! Everything from outside is checked before memory is taken for it, and answered with a
 //! [`TensorError`] that says what was expected and what was got. Nothing here panics on foreign input.
-//! JSON keeps no NaN payload: a NaN that comes from JSON is `0x7fc00000` (f64 `0x7ff8 << 48`).
+//! JSON keeps no NaN payload: a NaN that comes from JSON is `0x7fc00000` (f64 `0x7ff8 << 48`, FP16 `0x7e00`,
+//! BF16 `0x7fc0`).
 //!
 //! # Example
 //! ```
@@ -34,6 +36,10 @@ use sha2::{Digest, Sha256};
 use crate::cbor::{self, CborError};
 
 mod json;
+mod rounding;
+
+pub use half::{bf16, f16};
+pub use rounding::{bf16_from_f64, f16_from_f64};
 
 /// Most dimensions of a tensor.
 pub const RANK_MAX: usize = 8;
@@ -66,14 +72,40 @@ pub enum Dtype {
     Bool,
     /// UTF-8 text.
     String,
+    /// Signed 16-bit integer.
+    I16,
+    /// Unsigned 16-bit integer.
+    U16,
+    /// Unsigned 32-bit integer.
+    U32,
+    /// Unsigned 64-bit integer.
+    U64,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32: 8 bits of exponent, 7 of fraction.
+    BF16,
 }
 
 impl Dtype {
     /// Every type, in the order of its code.
-    pub const ALL: [Self; 8] =
-        [Self::F32, Self::F64, Self::I64, Self::I32, Self::I8, Self::U8, Self::Bool, Self::String];
+    pub const ALL: [Self; 14] = [
+        Self::F32,
+        Self::F64,
+        Self::I64,
+        Self::I32,
+        Self::I8,
+        Self::U8,
+        Self::Bool,
+        Self::String,
+        Self::I16,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::F16,
+        Self::BF16,
+    ];
 
-    /// Code in the canonical encoding: 1 to 8.
+    /// Code in the canonical encoding: 1 to 14.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -85,6 +117,12 @@ impl Dtype {
             Self::U8 => 6,
             Self::Bool => 7,
             Self::String => 8,
+            Self::I16 => 9,
+            Self::U16 => 10,
+            Self::U32 => 11,
+            Self::U64 => 12,
+            Self::F16 => 13,
+            Self::BF16 => 14,
         }
     }
 
@@ -106,6 +144,12 @@ impl Dtype {
             Self::U8 => "UINT8",
             Self::Bool => "BOOL",
             Self::String => "BYTES",
+            Self::I16 => "INT16",
+            Self::U16 => "UINT16",
+            Self::U32 => "UINT32",
+            Self::U64 => "UINT64",
+            Self::F16 => "FP16",
+            Self::BF16 => "BF16",
         }
     }
 
@@ -119,8 +163,9 @@ impl Dtype {
     #[must_use]
     pub fn size_bytes(self) -> Option<usize> {
         match self {
-            Self::F64 | Self::I64 => Some(8),
-            Self::F32 | Self::I32 => Some(4),
+            Self::F64 | Self::I64 | Self::U64 => Some(8),
+            Self::F32 | Self::I32 | Self::U32 => Some(4),
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => Some(2),
             Self::I8 | Self::U8 | Self::Bool => Some(1),
             Self::String => None,
         }
@@ -152,6 +197,18 @@ pub enum TensorData {
     Bool(Vec<bool>),
     /// Elements of [`Dtype::String`].
     String(Vec<String>),
+    /// Elements of [`Dtype::I16`].
+    I16(Vec<i16>),
+    /// Elements of [`Dtype::U16`].
+    U16(Vec<u16>),
+    /// Elements of [`Dtype::U32`].
+    U32(Vec<u32>),
+    /// Elements of [`Dtype::U64`].
+    U64(Vec<u64>),
+    /// Elements of [`Dtype::F16`].
+    F16(Vec<f16>),
+    /// Elements of [`Dtype::BF16`].
+    BF16(Vec<bf16>),
 }
 
 impl TensorData {
@@ -167,6 +224,12 @@ impl TensorData {
             Self::U8(_) => Dtype::U8,
             Self::Bool(_) => Dtype::Bool,
             Self::String(_) => Dtype::String,
+            Self::I16(_) => Dtype::I16,
+            Self::U16(_) => Dtype::U16,
+            Self::U32(_) => Dtype::U32,
+            Self::U64(_) => Dtype::U64,
+            Self::F16(_) => Dtype::F16,
+            Self::BF16(_) => Dtype::BF16,
         }
     }
 
@@ -182,6 +245,12 @@ impl TensorData {
             Self::U8(v) => v.len(),
             Self::Bool(v) => v.len(),
             Self::String(v) => v.len(),
+            Self::I16(v) => v.len(),
+            Self::U16(v) => v.len(),
+            Self::U32(v) => v.len(),
+            Self::U64(v) => v.len(),
+            Self::F16(v) => v.len(),
+            Self::BF16(v) => v.len(),
         }
     }
 
@@ -203,6 +272,12 @@ impl TensorData {
             Self::U8(v) => v.clone(),
             Self::Bool(v) => v.iter().map(|x| u8::from(*x)).collect(),
             Self::String(_) => return None,
+            Self::I16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::U16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::U32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::U64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::F16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Self::BF16(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
         })
     }
 
@@ -230,6 +305,12 @@ impl TensorData {
             Dtype::U8 => Self::U8(bytes.to_vec()),
             Dtype::Bool => Self::Bool(bytes.iter().map(|byte| truth(*byte)).collect::<Result<_, _>>()?),
             Dtype::String => return Err(TensorError::NoFixedSize),
+            Dtype::I16 => Self::I16(elements(bytes, i16::from_le_bytes)),
+            Dtype::U16 => Self::U16(elements(bytes, u16::from_le_bytes)),
+            Dtype::U32 => Self::U32(elements(bytes, u32::from_le_bytes)),
+            Dtype::U64 => Self::U64(elements(bytes, u64::from_le_bytes)),
+            Dtype::F16 => Self::F16(elements(bytes, f16::from_le_bytes)),
+            Dtype::BF16 => Self::BF16(elements(bytes, bf16::from_le_bytes)),
         })
     }
 }
@@ -326,6 +407,24 @@ impl Tensor {
         }
     }
 
+    /// The elements, if they are f16.
+    #[must_use]
+    pub fn as_f16(&self) -> Option<&[f16]> {
+        match &self.data {
+            TensorData::F16(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The elements, if they are bf16.
+    #[must_use]
+    pub fn as_bf16(&self) -> Option<&[bf16]> {
+        match &self.data {
+            TensorData::BF16(v) => Some(v),
+            _ => None,
+        }
+    }
+
     /// The canonical bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -361,6 +460,16 @@ impl PartialEq for Tensor {
                 (TensorData::U8(v), TensorData::U8(w)) => v == w,
                 (TensorData::Bool(v), TensorData::Bool(w)) => v == w,
                 (TensorData::String(v), TensorData::String(w)) => v == w,
+                (TensorData::I16(v), TensorData::I16(w)) => v == w,
+                (TensorData::U16(v), TensorData::U16(w)) => v == w,
+                (TensorData::U32(v), TensorData::U32(w)) => v == w,
+                (TensorData::U64(v), TensorData::U64(w)) => v == w,
+                (TensorData::F16(v), TensorData::F16(w)) => {
+                    v.iter().map(|x| x.to_bits()).eq(w.iter().map(|x| x.to_bits()))
+                }
+                (TensorData::BF16(v), TensorData::BF16(w)) => {
+                    v.iter().map(|x| x.to_bits()).eq(w.iter().map(|x| x.to_bits()))
+                }
                 _ => false,
             }
     }
@@ -423,7 +532,7 @@ pub struct TensorJson {
     pub name: String,
     /// Dimensions, outermost first.
     pub shape: Vec<u64>,
-    /// `FP32`, `FP64`, `INT64`, `INT32`, `INT8`, `UINT8`, `BOOL` or `BYTES`.
+    /// [`Dtype::name`] of the elements, for example `FP32`.
     pub datatype: String,
     /// Protocol parameters of the tensor. None are known; anything but an empty object is refused.
     #[serde(
@@ -484,7 +593,8 @@ pub enum TensorError {
     NoFixedSize,
     /// A JSON `datatype` that is not known.
     #[error(
-        "tensor {name:?} has datatype {got:?}, expected one of FP32, FP64, INT64, INT32, INT8, UINT8, BOOL, BYTES"
+        "tensor {name:?} has datatype {got:?}, expected one of {}",
+        Dtype::ALL.map(Dtype::name).join(", ")
     )]
     Datatype {
         /// Name of the tensor.
@@ -565,7 +675,7 @@ impl<'b, C> Decode<'b, C> for Tensor {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
         list(d, 3, "a tensor of 3 fields")?;
         let dtype = Dtype::from_code(d.u8()?)
-            .ok_or_else(|| decode::Error::message("expected a dtype code from 1 to 8"))?;
+            .ok_or_else(|| decode::Error::message("expected a dtype code from 1 to 14"))?;
         let rank = d.array()?.ok_or_else(|| decode::Error::message("expected a list of known length"))?;
         if rank > RANK_MAX as u64 {
             return Err(decode::Error::message("expected at most 8 dimensions"));

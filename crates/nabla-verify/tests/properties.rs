@@ -15,7 +15,7 @@ use nabla_types::{
     id::BlobId,
     payment::Nonce,
     receipt::{CommitmentLabel, RECEIPT_BYTES_MAX, Receipt, Salt, Sampling},
-    tensor::{NamedTensor, Tensor, TensorData},
+    tensor::{NamedTensor, Tensor, TensorData, bf16, f16},
 };
 use nabla_verify::{CheckName, Context, Outcome, Report, verify_receipt};
 use proptest::{collection::vec, prelude::*, sample::Index};
@@ -38,6 +38,13 @@ fn tensor() -> impl Strategy<Value = Tensor> {
         vec(any::<u8>(), 2..6).prop_map(TensorData::U8),
         vec(any::<bool>(), 2..6).prop_map(TensorData::Bool),
         vec(".{0,8}", 2..6).prop_map(TensorData::String),
+        vec(any::<i16>(), 2..6).prop_map(TensorData::I16),
+        vec(any::<u16>(), 2..6).prop_map(TensorData::U16),
+        vec(any::<u32>(), 2..6).prop_map(TensorData::U32),
+        vec(any::<u64>(), 2..6).prop_map(TensorData::U64),
+        vec(any::<u16>().prop_map(|x| no_nan_payload16(f16::from_bits(x))), 2..6).prop_map(TensorData::F16),
+        vec(any::<u16>().prop_map(|x| no_nan_payload_b16(bf16::from_bits(x))), 2..6)
+            .prop_map(TensorData::BF16),
     ];
     data.prop_map(|data| Tensor::new(vec![data.len() as u64], data).expect("as many as it holds"))
 }
@@ -48,6 +55,14 @@ fn no_nan_payload32(x: f32) -> f32 {
 
 fn no_nan_payload64(x: f64) -> f64 {
     if x.is_nan() { f64::from_bits(0x7ff8 << 48) } else { x }
+}
+
+fn no_nan_payload16(x: f16) -> f16 {
+    if x.is_nan() { f16::from_bits(0x7e00) } else { x }
+}
+
+fn no_nan_payload_b16(x: bf16) -> bf16 {
+    if x.is_nan() { bf16::from_bits(0x7fc0) } else { x }
 }
 
 fn tensors(least: usize) -> impl Strategy<Value = Vec<NamedTensor>> {

@@ -8,7 +8,10 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::{Dtype, NamedTensor, RANK_MAX, Tensor, TensorData, TensorError, TensorJson, element_count};
+use super::{
+    Dtype, NamedTensor, RANK_MAX, Tensor, TensorData, TensorError, TensorJson, bf16, bf16_from_f64,
+    element_count, f16, f16_from_f64,
+};
 
 /// Read elements: numbers, strings, booleans, and lists of them nested no deeper than any tensor is.
 pub(super) fn read_data<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
@@ -204,6 +207,30 @@ fn read_elements(name: &str, dtype: Dtype, flat: &[&Value]) -> Result<TensorData
         }
         Dtype::Bool => TensorData::Bool(each(name, flat, "true or false", Value::as_bool)?),
         Dtype::String => TensorData::String(each(name, flat, "a string", |v| v.as_str().map(str::to_owned))?),
+        Dtype::I16 => TensorData::I16(each(name, flat, "an integer from -32768 to 32767", |v| {
+            v.as_i64()?.try_into().ok()
+        })?),
+        Dtype::U16 => {
+            TensorData::U16(each(name, flat, "an integer from 0 to 65535", |v| v.as_i64()?.try_into().ok())?)
+        }
+        Dtype::U32 => TensorData::U32(each(name, flat, "an integer from 0 to 4294967295", |v| {
+            v.as_i64()?.try_into().ok()
+        })?),
+        Dtype::U64 => {
+            TensorData::U64(each(name, flat, "an integer from 0 to 18446744073709551615", Value::as_u64)?)
+        }
+        Dtype::F16 => TensorData::F16(each(
+            name,
+            flat,
+            "a number of FP16 range, or \"NaN\", \"Infinity\", \"-Infinity\"",
+            read_f16,
+        )?),
+        Dtype::BF16 => TensorData::BF16(each(
+            name,
+            flat,
+            "a number of BF16 range, or \"NaN\", \"Infinity\", \"-Infinity\"",
+            read_bf16,
+        )?),
     })
 }
 
@@ -248,6 +275,20 @@ fn read_f32(value: &Value) -> Option<f32> {
     (narrow.is_finite() == wide.is_finite()).then_some(narrow)
 }
 
+/// The nearest f64, rounded to the nearest f16. A finite number must stay finite.
+fn read_f16(value: &Value) -> Option<f16> {
+    let wide = read_f64(value)?;
+    let narrow = f16_from_f64(wide);
+    (narrow.is_infinite() == wide.is_infinite()).then_some(narrow)
+}
+
+/// The nearest f64, rounded to the nearest bf16. A finite number must stay finite.
+fn read_bf16(value: &Value) -> Option<bf16> {
+    let wide = read_f64(value)?;
+    let narrow = bf16_from_f64(wide);
+    (narrow.is_infinite() == wide.is_infinite()).then_some(narrow)
+}
+
 fn write_elements(data: &TensorData) -> Vec<Value> {
     match data {
         TensorData::F32(v) => v.iter().map(|x| write_f32(*x)).collect(),
@@ -258,6 +299,12 @@ fn write_elements(data: &TensorData) -> Vec<Value> {
         TensorData::U8(v) => v.iter().map(|x| Value::from(*x)).collect(),
         TensorData::Bool(v) => v.iter().map(|x| Value::from(*x)).collect(),
         TensorData::String(v) => v.iter().map(|x| Value::from(x.as_str())).collect(),
+        TensorData::I16(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::U16(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::U32(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::U64(v) => v.iter().map(|x| Value::from(*x)).collect(),
+        TensorData::F16(v) => v.iter().map(|x| write_f32(x.to_f32())).collect(),
+        TensorData::BF16(v) => v.iter().map(|x| write_f32(x.to_f32())).collect(),
     }
 }
 

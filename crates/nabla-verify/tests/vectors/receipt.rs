@@ -231,7 +231,13 @@ fn table() -> Call {
     {{"name": "u8", "shape": [], "datatype": "UINT8", "data": 255}},
     {{"name": "bool", "shape": [3], "datatype": "BOOL", "data": [true, false, true]}},
     {{"name": "größe", "shape": [2], "datatype": "BYTES", "data": ["", "\u00e9\ud83d\ude00"]}},
-    {{"name": "none", "shape": [0, 3], "datatype": "FP32", "data": []}}
+    {{"name": "none", "shape": [0, 3], "datatype": "FP32", "data": []}},
+    {{"name": "i16", "shape": [2], "datatype": "INT16", "data": [-32768, 32767]}},
+    {{"name": "u16", "shape": [2, 1], "datatype": "UINT16", "data": [[0], [65535]]}},
+    {{"name": "u32", "shape": [1], "datatype": "UINT32", "data": [4294967295]}},
+    {{"name": "u64", "shape": [2], "datatype": "UINT64", "data": [9007199254740993, 18446744073709551615]}},
+    {{"name": "f16", "shape": [2, 2], "datatype": "FP16", "data": [[0.1, 1.0004882812500002], [2049, "-Infinity"]]}},
+    {{"name": "bf16", "shape": [3], "datatype": "BF16", "data": [1.0039062500000002, "NaN", -1e-40]}}
   ]
 }}
 "#

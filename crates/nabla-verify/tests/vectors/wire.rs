@@ -75,6 +75,15 @@ fn tensors() -> Value {
         json!({"name": "bool", "shape": [2], "datatype": "BOOL", "data": [true, false]}),
         json!({"name": "bytes", "shape": [2], "datatype": "BYTES", "data": ["", "\u{e9}"]}),
         json!({"name": "none", "shape": [0, 5], "datatype": "FP32", "data": []}),
+        json!({"name": "i16", "shape": [2], "datatype": "INT16", "data": [i16::MIN, 258]}),
+        json!({"name": "u16", "shape": [2], "datatype": "UINT16", "data": [u16::MAX, 258]}),
+        json!({"name": "u32", "shape": [2], "datatype": "UINT32", "data": [u32::MAX, 258]}),
+        json!({"name": "u64", "shape": [2], "datatype": "UINT64", "data": [u64::MAX, 9_007_199_254_740_993_u64]}),
+        // Ties, and numbers that miss the nearest one if f32 stands between; then the ends of the range.
+        json!({"name": "f16", "shape": [6], "datatype": "FP16", "data": [0.1, 2049, 1.000_488_281_250_000_2, -0.0, 65_519.999_999_999_99, 2.980_232_238_769_532e-8]}),
+        json!({"name": "f16 none", "shape": [4], "datatype": "FP16", "data": ["NaN", "Infinity", "-Infinity", 5.960_464_477_539_063e-8]}),
+        json!({"name": "bf16", "shape": [6], "datatype": "BF16", "data": [0.1, 257, 1.003_906_250_000_000_2, -0.0, 3.396e38, -4.591_774_807_899_562e-41]}),
+        json!({"name": "bf16 none", "shape": [3], "datatype": "BF16", "data": ["NaN", "Infinity", "-Infinity"]}),
     ];
     let read = |json: &Value| -> NamedTensor {
         let wire: TensorJson = serde_json::from_value(json.clone()).expect("a tensor");
@@ -114,9 +123,29 @@ fn commitments() -> Value {
 fn manifest() -> Value {
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
     let format = ModelManifest::FORMAT.to_owned();
-    let manifest =
-        ModelManifest { format, kernel_spec: 1, macs_per_row: 4_202, batched: true, graph, weights };
-    json!({"json": manifest, "cbor": hex_of(&manifest), "model_id": manifest.model_id()})
+    let manifest = ModelManifest {
+        format,
+        kernel_spec: 1,
+        macs_per_row: 4_202,
+        batched: true,
+        graph,
+        weights,
+        row_elements: 64,
+    };
+    let usage = |shapes: &[&[u64]]| {
+        let usage = manifest.usage(shapes.iter().copied());
+        json!({"shapes": shapes, "rows_and_macs": usage.map(|usage| [usage.rows, usage.macs])})
+    };
+    let usages = [
+        usage(&[&[1, 1, 8, 8]]),
+        usage(&[&[3, 1, 8, 8]]),
+        usage(&[&[1, 5]]),
+        usage(&[&[1, 5], &[1, 60]]),
+        usage(&[&[0, 64]]),
+        usage(&[&[1 << 32, 1 << 32]]),
+    ];
+    let id = manifest.model_id();
+    json!({"json": manifest, "cbor": hex_of(&manifest), "model_id": id, "usage": usages})
 }
 
 fn revision() -> Value {

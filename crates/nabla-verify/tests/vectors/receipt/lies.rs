@@ -386,6 +386,32 @@ fn others(table: &Call, block: &[Vec<u8>; 3], list: &mut List) {
         "\"Infinity\"",
         "1e999",
     );
+    let mut asked = |name: &str, why: &str, from: &str, to: &str| {
+        let changed = text(&table.request).replacen(from, to, 1);
+        let context = Given { request: Some(changed), ..Given::default() };
+        push(list, name, why, "table", None, context, &["request", "inputs"]);
+    };
+    asked("request-uint64-too-large", "2^64 is no UINT64", "18446744073709551615", "18446744073709551616");
+    asked(
+        "request-uint64-as-float",
+        "2^64 - 1, but in a float",
+        "18446744073709551615",
+        "18446744073709551615.0",
+    );
+    asked("request-uint16-negative", "-1 is no UINT16", "65535", "-1");
+    asked("request-fp16-overflow", "65520 rounds to an infinity", "2049", "65520");
+    asked(
+        "request-fp16-tie",
+        "rounds to the even neighbour, another one",
+        "1.0004882812500002",
+        "1.00048828125",
+    );
+    asked(
+        "request-bf16-tie",
+        "rounds to the even neighbour, another one",
+        "1.0039062500000002",
+        "1.00390625",
+    );
     let call = table.with(|claims| claims.model = ModelId([9; 32]));
     let fails = ["model", "inputs", "outputs"];
     let why = "names another model than the request insists on";
