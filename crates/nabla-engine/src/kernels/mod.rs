@@ -1,28 +1,68 @@
-//! The arithmetic. Each body is written once, in safe Rust, and built twice.
+//! The arithmetic. Each body is written once, in safe Rust, and built once per instruction set.
 //!
 //! A [`Body`] is a loop over plain slices, generic over how a fused multiply-add is done ([`Fma`]).
-//! [`Isa::run`] runs it either as built for the base processor (the definition) or as built for AVX2 and
-//! FMA in [`x86`], the one place with `unsafe`. Rust never reassociates or contracts floating-point
-//! operations, so both builds give the same bits; property tests hold them to it.
+//! [`Isa::run`] runs it either as built for the base processor (the definition) or as built for a vector unit
+//! in [`vector`]. Products and convolutions share one tile ([`tile`]) that is generic over [`dot::Dot`]: the
+//! few instructions that differ. Rust never reassociates or contracts floating-point operations, so all
+//! builds give the same bits; property tests hold them to it.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`buffer`] | [`buffer::Buffer`]: immutable aligned bytes; scratch that is used again |
+//! | [`threads`] | [`threads::Cpu`]: the build in use and the threads; disjoint pieces of an output |
+//! | [`pack`] | [`pack::Panels`], [`pack::Tiles`]: right and left matrices in the order that tiles read |
+//! | [`product`] | [`product::Product`]: f32 matrix products |
+//! | [`int8`] | [`int8::ProductI8`]: exact products of bytes |
+//! | [`conv`], [`conv_f32`], [`conv_i8`] | convolutions over 1 to 3 dimensions |
+//! | [`quant`] | between floats, sums of integers and levels of a byte |
+//! | [`matrix`] | the loops around tiles for a product |
+//! | [`dot`], [`tile`], [`steps`] | what one step of a dot product is, and the loops around it |
+//! | [`math`] | functions of one f32 |
 //!
 //! # Rules
 //! - An f32 dot product is one chain of fused multiply-adds over k in order, starting from `+0`. Vector
 //!   lanes hold different outputs; k is never split.
+//! - Integer dot products are exact modulo 2^32.
 //! - Sums are one chain of additions in row-major order, starting from `+0`.
 //! - Functions ([`math`]) use f64 `+ - * /` inside and round once to f32. No libm.
 
-use nabla_types::tensor::{Tensor, TensorData};
+use std::fmt;
+use std::str::FromStr;
+
+use nabla_types::tensor::{Tensor, TensorData, bf16, f16};
 
 use crate::Error;
 
-pub(crate) mod gemm;
-pub(crate) mod math;
+pub(crate) mod buffer;
+pub(crate) mod conv;
+pub(crate) mod conv_f32;
+pub(crate) mod conv_i8;
+pub(crate) mod dot;
+pub(crate) mod elementwise;
 
-#[cfg(target_arch = "x86_64")]
-mod x86;
-#[cfg(not(target_arch = "x86_64"))]
+pub(crate) mod int8;
+pub(crate) mod math;
+pub(crate) mod matrix;
+pub(crate) mod pack;
+pub(crate) mod product;
+pub(crate) mod quant;
+pub(crate) mod rows;
+pub(crate) mod steps;
+pub(crate) mod threads;
+pub(crate) mod tile;
+
+pub(crate) use buffer::Buffer;
+pub(crate) use threads::Cpu;
+
+#[cfg(target_arch = "aarch64")]
+#[path = "neon.rs"]
+mod vector;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[path = "no_vector.rs"]
-mod x86;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+#[path = "x86.rs"]
+mod vector;
 
 #[cfg(test)]
 mod tests;
@@ -37,30 +77,79 @@ pub enum Kernels {
     Scalar,
     /// AVX2 and FMA (x86-64).
     Avx2,
+    /// AVX-512 F, BW, DQ, VL and VNNI (x86-64).
+    Avx512,
+    /// NEON (AArch64).
+    Neon,
+}
+
+impl Kernels {
+    /// The names that [`FromStr`] reads and [`Display`](fmt::Display) writes.
+    pub const NAMES: [&'static str; 5] = ["auto", "scalar", "avx2", "avx512", "neon"];
+    const ALL: [Self; 5] = [Self::Auto, Self::Scalar, Self::Avx2, Self::Avx512, Self::Neon];
+
+    /// Its name, in lower case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    /// What a processor must have, in words.
+    const fn needed(self) -> &'static str {
+        match self {
+            Self::Auto | Self::Scalar => "nothing",
+            Self::Avx2 => "x86-64 with AVX2 and FMA",
+            Self::Avx512 => "x86-64 with AVX-512 F, BW, DQ, VL and VNNI",
+            Self::Neon => "AArch64",
+        }
+    }
+}
+
+impl fmt::Display for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is none of [`Kernels::NAMES`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("kernels {got:?} are not known; use one of {}", Kernels::NAMES.join(", "))]
+pub struct UnknownKernels {
+    /// The name given.
+    pub got: String,
+}
+
+impl FromStr for Kernels {
+    type Err = UnknownKernels;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKernels> {
+        let found = Self::ALL.into_iter().find(|kernels| kernels.name() == name);
+        found.ok_or_else(|| UnknownKernels { got: name.to_owned() })
+    }
 }
 
 /// The build in use, chosen once per engine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Isa {
+    /// The portable build.
     Scalar,
-    Avx2(x86::Avx2),
+    /// A build for a vector unit that this processor has.
+    Vector(vector::Vector),
 }
 
 impl Isa {
     pub(crate) fn choose(kernels: Kernels) -> Result<Self, Error> {
-        match (kernels, x86::Avx2::detect()) {
-            (Kernels::Auto | Kernels::Avx2, Some(token)) => Ok(Self::Avx2(token)),
-            (Kernels::Auto | Kernels::Scalar, _) => Ok(Self::Scalar),
-            (Kernels::Avx2, None) => {
-                Err(Error::Kernels { kernels: "avx2", needed: "x86-64 with AVX2 and FMA" })
-            }
+        match (kernels, vector::Vector::find(kernels)) {
+            (Kernels::Scalar, _) | (Kernels::Auto, None) => Ok(Self::Scalar),
+            (_, Some(vector)) => Ok(Self::Vector(vector)),
+            (_, None) => Err(Error::Kernels { kernels: kernels.name(), needed: kernels.needed() }),
         }
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Scalar => "scalar",
-            Self::Avx2(_) => "avx2",
+            Self::Scalar => Kernels::Scalar.name(),
+            Self::Vector(vector) => vector.kernels().name(),
         }
     }
 
@@ -69,9 +158,60 @@ impl Isa {
     pub(crate) fn run<B: Body>(self, body: B) -> B::Out {
         match self {
             Self::Scalar => body.run::<Native>(),
-            Self::Avx2(token) => token.run(body),
+            Self::Vector(vector) => vector.run(body),
         }
     }
+
+    /// Turn sixteen rows of sixteen into columns.
+    pub(crate) fn transpose(self, rows: &[&[f32; 16]; 16], columns: &mut [[f32; 16]; 16]) {
+        if matches!(self, Self::Vector(vector) if vector.transpose(rows, columns)) {
+            return;
+        }
+        for (row, values) in rows.iter().enumerate() {
+            for (column, value) in columns.iter_mut().zip(*values) {
+                column[row] = *value;
+            }
+        }
+    }
+
+    /// Run with this build's f32 dot product.
+    pub(crate) fn with_float<B: DotBody<f32, f32>>(self, body: B) -> B::Result {
+        match self {
+            Self::Scalar => body.run(dot::PortableFloat::<Native>::new()),
+            Self::Vector(vector) => vector.with_float(body),
+        }
+    }
+
+    /// Rows of the tallest tile of f32.
+    pub(crate) fn float_rows(self) -> usize {
+        self.with_float(Rows)
+    }
+
+    /// Run with this build's dot product of bytes: the left factor signed and the right one not, or the other
+    /// way round.
+    pub(crate) fn with_bytes<const LEFT_SIGNED: bool, B: DotBody<[u8; 4], i32>>(self, body: B) -> B::Result {
+        match self {
+            Self::Scalar => body.run(dot::PortableBytes::<LEFT_SIGNED>),
+            Self::Vector(vector) => vector.with_bytes::<LEFT_SIGNED, B>(body),
+        }
+    }
+}
+
+/// Asks for [`dot::Dot::ROWS`].
+struct Rows;
+
+impl<U, O> DotBody<U, O> for Rows {
+    type Result = usize;
+
+    fn run<D: dot::Dot<Unit = U, Out = O>>(self, _: D) -> usize {
+        D::ROWS
+    }
+}
+
+/// Work that is generic over how dot products are done; ordinary code around the leaves of [`tile`].
+pub(crate) trait DotBody<U, O> {
+    type Result;
+    fn run<D: dot::Dot<Unit = U, Out = O>>(self, dot: D) -> Self::Result;
 }
 
 /// A loop that is built once per instruction set. Mark `run` `#[inline(always)]`.
@@ -140,17 +280,24 @@ pub(crate) fn check_float_mode() -> Result<(), Error> {
     Ok(())
 }
 
-/// Make every NaN the one quiet NaN.
+/// Make every NaN the one quiet NaN of its type.
 pub(crate) fn pin_nan(tensor: Tensor) -> Tensor {
     let (shape, mut data) = tensor.into_parts();
     match &mut data {
-        TensorData::F32(v) => {
-            v.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = f32::from_bits(0x7fc0_0000));
-        }
-        TensorData::F64(v) => {
-            v.iter_mut().filter(|x| x.is_nan()).for_each(|x| *x = f64::from_bits(0x7ff8_0000_0000_0000));
-        }
+        TensorData::F32(v) => pin(v, |x| x.is_nan(), f32::from_bits(0x7fc0_0000)),
+        TensorData::F64(v) => pin(v, |x| x.is_nan(), f64::from_bits(0x7ff8_0000_0000_0000)),
+        TensorData::F16(v) => pin(v, |x| x.is_nan(), f16::from_bits(0x7e00)),
+        TensorData::BF16(v) => pin(v, |x| x.is_nan(), bf16::from_bits(0x7fc0)),
         _ => {}
     }
     Tensor::new(shape, data).expect("the shape is unchanged")
+}
+
+/// Look at blocks first: there is nearly never a NaN, and a block without one costs a few instructions.
+fn pin<T: Copy>(values: &mut [T], is_nan: impl Fn(&T) -> bool, quiet: T) {
+    for block in values.chunks_mut(64) {
+        if block.iter().fold(false, |any, x| any | is_nan(x)) {
+            block.iter_mut().filter(|x| is_nan(x)).for_each(|x| *x = quiet);
+        }
+    }
 }

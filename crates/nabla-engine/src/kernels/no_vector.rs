@@ -1,17 +1,33 @@
-//! Stands in for `x86` on other processors: there is no vector build, so its token cannot be made.
+//! Stands in for `x86` and `neon` on other processors: there is no vector build, so its token cannot be made.
 
-use super::Body;
+use super::{Body, DotBody, Kernels};
 
-/// Proof that the processor has AVX2 and FMA; cannot exist here.
+/// A vector unit that this processor has; cannot exist here.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Avx2 {}
+pub(crate) enum Vector {}
 
-impl Avx2 {
-    pub(crate) fn detect() -> Option<Self> {
+impl Vector {
+    pub(crate) fn find(_: Kernels) -> Option<Self> {
         None
     }
 
+    pub(crate) fn kernels(self) -> Kernels {
+        match self {}
+    }
+
     pub(crate) fn run<B: Body>(self, _: B) -> B::Out {
+        match self {}
+    }
+
+    pub(crate) fn transpose(self, _: &[&[f32; 16]; 16], _: &mut [[f32; 16]; 16]) -> bool {
+        match self {}
+    }
+
+    pub(crate) fn with_float<B: DotBody<f32, f32>>(self, _: B) -> B::Result {
+        match self {}
+    }
+
+    pub(crate) fn with_bytes<const LEFT_SIGNED: bool, B: DotBody<[u8; 4], i32>>(self, _: B) -> B::Result {
         match self {}
     }
 }
