@@ -113,6 +113,14 @@ pub enum Error {
         /// Instruction sets needed.
         needed: &'static str,
     },
+    /// Threads that the system does not give.
+    #[error("cannot start {count} threads: {problem}; ask for fewer")]
+    Threads {
+        /// Threads asked for.
+        count: usize,
+        /// What the system said.
+        problem: String,
+    },
     /// The thread's floating-point mode would change results.
     #[error(
         "this thread's floating-point mode is not IEEE 754 ({found}); \

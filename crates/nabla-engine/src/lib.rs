@@ -12,14 +12,18 @@
 //! | `model` | [`Model`], its [`Port`]s and its [`Cost`] |
 //! | `plan` | types, shapes, cost and life time of every value |
 //! | `ops` | one row per operator: how it is read from ONNX, checked and run |
-//! | `kernels` | the arithmetic, once; a vector build of the same bodies is in `kernels::x86` |
+//! | `kernels` | the arithmetic, once; built for each instruction set, with a few instructions of their own |
+//! | `residency` | [`ModelCache`]: models in memory and on disk, packed, within bytes |
 //! | `runtime` | the seam [`Runtime`] -> [`Session`], and [`Engine`], our implementation |
 //!
 //! # Rules
-//! - Cost is bounded before memory is taken: at import per row, at run for the batch at hand.
-//! - The batch is one symbolic leading dimension. An operator that would mix its rows is refused, so a
-//!   row gives the same bits alone and in any batch.
-//! - Every NaN that leaves the engine is the quiet NaN `0x7fc00000` (f64 `0x7ff8_0000_0000_0000`).
+//! - Cost is bounded before memory is taken: at import per row, at run for the sizes at hand; what depends on
+//!   computed values pays during the run, from the same limits.
+//! - Dimensions may be open ([`Symbol`]), with a bound. Each set of sizes has a plan of its own, in which every
+//!   shape is a number; plans change no bit.
+//! - An output element depends only on what its operator gives it: a row has the same bits alone and in any batch,
+//!   unless the model itself mixes rows.
+//! - Every NaN that leaves the engine is the one quiet NaN of its type (`0x7fc00000` for f32).
 //!
 //! # When things go wrong
 //! Every failure is an [`Error`] that names the operator, the node, what was expected and what was got.
@@ -48,13 +52,20 @@ mod model;
 mod onnx;
 mod ops;
 mod plan;
+mod residency;
 mod runtime;
 
 pub use error::{Error, Fault};
-pub use kernels::Kernels;
+pub use graph::Symbol;
+pub use kernels::{Kernels, UnknownKernels};
 pub use limits::Limits;
-pub use model::{Cost, Dim, Model, Port};
+pub use model::{Cost, Dim, Interface, Model, Port};
 pub use onnx::external::{ExternalData, Folder, NoExternalData};
 pub use onnx::import_onnx;
+pub use onnx::survey::{Survey, survey_onnx, unsupported_operators};
 pub use ops::supported_operators;
+pub use residency::{
+    CacheConfig, CacheCounters, CacheError, Clock, Disk, FileSource, Lease, ModelCache, Parts, ReadAt,
+    Resident, SourceError, Stage, Watch,
+};
 pub use runtime::{Engine, KERNEL_SPEC, RUNTIME, Runtime, Session};

@@ -5,6 +5,9 @@ use crate::Error;
 /// Longest text element: of a label, or of an input of text. Makes the memory of text computable.
 pub(crate) const TEXT_BYTES_MAX: usize = 256;
 
+/// Most inputs, outputs and open dimensions of a graph. They are matched by name one by one, so they are few.
+pub(crate) const PORTS_MAX: u64 = 1024;
+
 /// Bounds that hold while a model is read and while it runs. Everything is checked before memory is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -28,6 +31,10 @@ pub struct Limits {
     pub weight_bytes_max: u64,
     /// Most rows of one run.
     pub batch_max: u64,
+    /// Greatest size of any other open dimension (a sequence, an image), where the model bears it.
+    pub symbol_max: u64,
+    /// Greatest sizes of open dimensions by name; these are kept as given.
+    pub symbols: std::collections::BTreeMap<String, u64>,
 }
 
 impl Default for Limits {
@@ -44,6 +51,8 @@ impl Default for Limits {
             peak_bytes_max: 2 << 30,
             weight_bytes_max: 2 << 30,
             batch_max: 4096,
+            symbol_max: 512,
+            symbols: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Attributes of a node: small, explicit, sorted by name.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use crate::Fault;
 use crate::limits::TEXT_BYTES_MAX;
 
@@ -65,15 +68,15 @@ impl Attributes {
 
     /// A reader that remembers which attributes were asked for.
     pub(crate) fn reader(&self) -> AttributeReader<'_> {
-        AttributeReader { all: &self.0, read: std::cell::RefCell::new(vec![false; self.0.len()]) }
+        AttributeReader { all: &self.0, read: Rc::new(RefCell::new(vec![false; self.0.len()])) }
     }
 }
 
-/// Reads attributes and, at the end, refuses those that nobody asked for.
-#[derive(Debug)]
+/// Reads attributes and, at the end, refuses those that nobody asked for. Clones remember together.
+#[derive(Debug, Clone)]
 pub(crate) struct AttributeReader<'a> {
     all: &'a [(String, Attribute)],
-    read: std::cell::RefCell<Vec<bool>>,
+    read: Rc<RefCell<Vec<bool>>>,
 }
 
 impl<'a> AttributeReader<'a> {
@@ -88,6 +91,40 @@ impl<'a> AttributeReader<'a> {
             Some(Attribute::Int(v)) => Ok(*v),
             other => Err(wrong(name, "an integer", other)),
         }
+    }
+
+    /// An integer, or this one if the attribute is not there.
+    pub(crate) fn int_or(&self, name: &str, default: i64) -> Result<i64, Fault> {
+        if self.has(name) { self.int(name) } else { Ok(default) }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// A truth value, or this one if the attribute is not there.
+    pub(crate) fn flag_or(&self, name: &str, default: bool) -> Result<bool, Fault> {
+        if self.has(name) { self.flag(name) } else { Ok(default) }
+    }
+
+    /// A float, or this one if the attribute is not there.
+    pub(crate) fn float_or(&self, name: &str, default: f32) -> Result<f32, Fault> {
+        if self.has(name) { self.float(name) } else { Ok(default) }
+    }
+
+    /// A text, or this one if the attribute is not there.
+    pub(crate) fn text_or(&self, name: &str, default: &'a str) -> Result<&'a str, Fault> {
+        if self.has(name) { self.text(name) } else { Ok(default) }
+    }
+
+    /// An axis (from the end if negative) below `rank`, or this one if the attribute is not there.
+    pub(crate) fn axis_or(&self, name: &str, default: i64, rank: usize) -> Result<usize, Fault> {
+        crate::ops::axis(name, self.int_or(name, default)?, rank)
+    }
+
+    /// Integers, or `None` if the attribute is not there.
+    pub(crate) fn optional_ints(&self, name: &str) -> Result<Option<&'a [i64]>, Fault> {
+        if self.has(name) { self.ints(name).map(Some) } else { Ok(None) }
     }
 
     /// An integer that says yes (1) or no (0).
@@ -129,17 +166,6 @@ impl<'a> AttributeReader<'a> {
             None => Ok(&[]),
             other => Err(wrong(name, "integers", other)),
         }
-    }
-
-    /// Exactly `N` sizes from `least` to 2^28.
-    pub(crate) fn sizes<const N: usize>(&self, name: &str, least: usize) -> Result<[usize; N], Fault> {
-        let got = self.ints(name)?;
-        let sized = |v: &i64| usize::try_from(*v).ok().filter(|size| (least..=1 << 28).contains(size));
-        let sizes: Option<Vec<usize>> = got.iter().map(sized).collect();
-        sizes.and_then(|sizes| sizes.try_into().ok()).ok_or_else(|| {
-            let expected = format!("{N} sizes from {least} to 2^28");
-            fault(name, &expected, &format!("{:?}", &got[..got.len().min(8)]))
-        })
     }
 
     /// Floats; none if the attribute is not there.

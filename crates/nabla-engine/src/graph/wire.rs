@@ -3,9 +3,10 @@
 //! The graph is deterministic CBOR (shortest integers, definite lengths, no maps, no floats):
 //!
 //! ```text
-//! graph     = ["nabla/graph", 1, [*input], [*output], [*weight], [*node]]
-//! input     = [name, dtype code, [*dim]]          dim = size / null (the batch)
-//! output    = [name, ref]                         ref = 0 absent / 4 * index + 1 input, 2 weight, 3 value
+//! graph     = ["nabla/graph", 2, [*symbol], [*port], [*output], [*weight], [*node]]
+//! symbol    = [name, greatest size]
+//! port      = [name, dtype code, [*dim]]          dim = size / name of a symbol / null (known in the run only)
+//! output    = [port, ref]                         ref = 0 absent / 4 * index + 1 input, 2 weight, 3 value
 //! weight    = [dtype code, [*size], offset]       offset in the weights' bytes, a multiple of 64
 //! node      = [operator, [*ref], outputs, [*attribute]]
 //! attribute = [name, kind, value]                 sorted by name
@@ -20,26 +21,28 @@ use std::sync::Arc;
 use minicbor::{Decoder, Encoder};
 use nabla_types::tensor::{Dtype, Tensor, TensorData, element_count};
 
-use super::{Attribute, Attributes, Graph, Node, Ref};
+use super::{Attribute, Attributes, Graph, Node, Ref, Symbol};
 use crate::{Dim, Error, Fault, Limits, Port, ops};
 
 const MAGIC: &str = "nabla/graph";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 /// Weights start at multiples of this many bytes.
 const ALIGNMENT: u64 = 64;
+/// Bytes in front of each text.
+const TEXT_HEAD: u64 = 4;
 
 /// Type and place of a weight.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WeightHead {
-    dtype: Dtype,
-    shape: Vec<u64>,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<u64>,
     offset: u64,
 }
 
 type Sink = Encoder<Vec<u8>>;
 
 /// The canonical bytes of a graph.
-pub(crate) fn encode_graph(graph: &Graph, weights: &[Arc<Tensor>]) -> Vec<u8> {
+pub(crate) fn encode_graph(graph: &Graph, weights: &[WeightHead]) -> Vec<u8> {
     let mut sink = Encoder::new(Vec::new());
     let written: Result<(), Never> = write_graph(&mut sink, graph, weights);
     written.expect("writing to a Vec has no failure");
@@ -48,31 +51,62 @@ pub(crate) fn encode_graph(graph: &Graph, weights: &[Arc<Tensor>]) -> Vec<u8> {
 
 type Never = minicbor::encode::Error<std::convert::Infallible>;
 
-fn write_graph(e: &mut Sink, graph: &Graph, weights: &[Arc<Tensor>]) -> Result<(), Never> {
-    e.array(6)?.str(MAGIC)?.u64(VERSION)?.array(graph.inputs.len() as u64)?;
-    for port in &graph.inputs {
-        e.array(3)?.str(&port.name)?.u8(port.dtype.code())?.array(port.shape.len() as u64)?;
-        for dim in &port.shape {
-            match dim {
-                Dim::Fixed(size) => e.u64(*size)?,
-                Dim::Batch => e.null()?,
-            };
-        }
+/// Refuse a graph whose bytes are not the canonical ones.
+pub(crate) fn check_canonical(graph: &Graph, weights: &[WeightHead], bytes: &[u8]) -> Result<(), Error> {
+    if encode_graph(graph, weights) == bytes {
+        return Ok(());
     }
+    Err(not_canonical("the bytes that graph_bytes writes", "other bytes for the same graph"))
+}
+
+pub(crate) fn not_canonical(expected: &str, got: &str) -> Error {
+    bad("the graph is not in its canonical encoding", expected, got)
+}
+
+/// Types and places of these weights.
+pub(crate) fn heads(weights: &[Arc<Tensor>]) -> Vec<WeightHead> {
+    let head = |(weight, offset): (&Arc<Tensor>, u64)| WeightHead {
+        dtype: weight.dtype(),
+        shape: weight.shape().to_vec(),
+        offset,
+    };
+    weights.iter().zip(offsets(weights)).map(head).collect()
+}
+
+fn write_graph(e: &mut Sink, graph: &Graph, weights: &[WeightHead]) -> Result<(), Never> {
+    e.array(7)?.str(MAGIC)?.u64(VERSION)?.array(graph.symbols.len() as u64)?;
+    for symbol in &graph.symbols {
+        e.array(2)?.str(&symbol.name)?.u64(symbol.max)?;
+    }
+    e.array(graph.inputs.len() as u64)?;
+    graph.inputs.iter().try_for_each(|port| write_port(e, port))?;
     e.array(graph.outputs.len() as u64)?;
-    for (name, source) in &graph.outputs {
-        e.array(2)?.str(name)?.u64(ref_code(*source))?;
+    for (port, source) in &graph.outputs {
+        write_port(e.array(2)?, port)?;
+        e.u64(ref_code(*source))?;
     }
     e.array(weights.len() as u64)?;
-    for (weight, offset) in weights.iter().zip(offsets(weights)) {
-        e.array(3)?.u8(weight.dtype().code())?.array(weight.shape().len() as u64)?;
-        for size in weight.shape() {
+    for weight in weights {
+        e.array(3)?.u8(weight.dtype.code())?.array(weight.shape.len() as u64)?;
+        for size in &weight.shape {
             e.u64(*size)?;
         }
-        e.u64(offset)?;
+        e.u64(weight.offset)?;
     }
     e.array(graph.nodes.len() as u64)?;
     graph.nodes.iter().try_for_each(|node| write_node(e, node))
+}
+
+fn write_port(e: &mut Sink, port: &Port) -> Result<(), Never> {
+    e.array(3)?.str(&port.name)?.u8(port.dtype.code())?.array(port.shape.len() as u64)?;
+    for dim in &port.shape {
+        match dim {
+            Dim::Fixed(size) => e.u64(*size)?,
+            Dim::Symbol(name) => e.str(name)?,
+            Dim::Unknown => e.null()?,
+        };
+    }
+    Ok(())
 }
 
 fn write_node(e: &mut Sink, node: &Node) -> Result<(), Never> {
@@ -127,14 +161,15 @@ fn ref_code(source: Ref) -> u64 {
 pub(crate) fn decode_graph(bytes: &[u8], limits: &Limits) -> Result<(Graph, Vec<WeightHead>), Error> {
     let mut reader =
         Reader { d: Decoder::new(bytes), items_left: limits.tensors_max.saturating_mul(4), limits };
-    reader.fixed(6)?;
+    reader.fixed(7)?;
     let magic = reader.text()?;
     let version = reader.uint()?;
     if magic != MAGIC || version != VERSION {
         let got = format!("{magic:?} version {version}");
         return Err(bad("unknown graph format", &format!("{MAGIC:?} version {VERSION}"), &got));
     }
-    let inputs = reader.list(Reader::input)?;
+    let symbols = reader.list(Reader::symbol)?;
+    let inputs = reader.list(Reader::port)?;
     let outputs = reader.list(Reader::output)?;
     let weights = reader.list(Reader::weight)?;
     let nodes = reader.list(Reader::node)?;
@@ -146,7 +181,7 @@ pub(crate) fn decode_graph(bytes: &[u8], limits: &Limits) -> Result<(Graph, Vec<
             &reader.d.position().to_string(),
         ));
     }
-    Ok((Graph { inputs, outputs, nodes }, weights))
+    Ok((Graph { symbols, inputs, outputs, nodes, labels: Vec::new() }, weights))
 }
 
 struct Reader<'b> {
@@ -196,23 +231,30 @@ impl<'b> Reader<'b> {
 
     fn dtype(&mut self) -> Result<Dtype, Error> {
         let code = self.d.u8().map_err(|e| cbor("a dtype code", &e))?;
-        Dtype::from_code(code).ok_or_else(|| bad("unknown dtype code", "1 to 8", &code.to_string()))
+        Dtype::from_code(code).ok_or_else(|| bad("unknown dtype code", "1 to 14", &code.to_string()))
     }
 
-    fn input(&mut self) -> Result<Port, Error> {
+    fn symbol(&mut self) -> Result<Symbol, Error> {
+        self.fixed(2)?;
+        Ok(Symbol { name: self.text()?.into(), max: self.uint()? })
+    }
+
+    fn port(&mut self) -> Result<Port, Error> {
         self.fixed(3)?;
         let name = self.text()?.to_owned();
         let dtype = self.dtype()?;
         let shape = self.list(|r| match r.d.datatype() {
-            Ok(minicbor::data::Type::Null) => r.d.null().map(|()| Dim::Batch).map_err(|e| cbor("null", &e)),
+            Ok(minicbor::data::Type::Null) => r.d.null().map(|()| Dim::Unknown).map_err(|e| cbor("null", &e)),
+            Ok(minicbor::data::Type::String) => r.text().map(|name| Dim::Symbol(name.into())),
             _ => r.uint().map(Dim::Fixed),
         })?;
+        Limits::check("dimensions of a port", shape.len() as u64, self.limits.rank_max)?;
         Ok(Port { name, dtype, shape })
     }
 
-    fn output(&mut self) -> Result<(String, Ref), Error> {
+    fn output(&mut self) -> Result<(Port, Ref), Error> {
         self.fixed(2)?;
-        Ok((self.text()?.to_owned(), self.reference()?))
+        Ok((self.port()?, self.reference()?))
     }
 
     fn reference(&mut self) -> Result<Ref, Error> {
@@ -282,56 +324,176 @@ impl<'b> Reader<'b> {
 fn offsets(weights: &[Arc<Tensor>]) -> impl Iterator<Item = u64> + '_ {
     weights.iter().scan(0_u64, |end, weight| {
         let start = end.next_multiple_of(ALIGNMENT);
-        *end = start + weight_length(weight.dtype(), weight.data().len() as u64);
+        *end = start + weight_length(weight);
         Some(start)
     })
 }
 
-fn weight_length(dtype: Dtype, elements: u64) -> u64 {
+/// Length of [`encode_weight`], in bytes.
+pub(crate) fn weight_length(weight: &Tensor) -> u64 {
+    match weight.data() {
+        TensorData::String(texts) => texts.iter().map(|text| TEXT_HEAD + text.len() as u64).sum(),
+        data => fixed_length(weight.dtype(), data.len() as u64),
+    }
+}
+
+fn fixed_length(dtype: Dtype, elements: u64) -> u64 {
     elements.saturating_mul(dtype.size_bytes().unwrap_or(1) as u64)
 }
 
 /// Length of [`encode_weights`], in bytes.
 pub(crate) fn weights_length(weights: &[Arc<Tensor>]) -> u64 {
-    let last = weights.last().map_or(0, |weight| weight_length(weight.dtype(), weight.data().len() as u64));
+    let last = weights.last().map_or(0, |weight| weight_length(weight));
     offsets(weights).last().unwrap_or(0) + last
 }
 
-/// All weights, aligned, zeros between.
+/// All weights, aligned, zeros between. A text is its length (u32, little-endian) and its UTF-8.
 pub(crate) fn encode_weights(weights: &[Arc<Tensor>]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(usize::try_from(weights_length(weights)).unwrap_or(0));
     for (weight, offset) in weights.iter().zip(offsets(weights)) {
         bytes.resize(usize::try_from(offset).unwrap_or(usize::MAX), 0);
-        bytes.extend(weight.data().to_le_bytes().expect("the graph holds no string weights"));
+        bytes.extend(encode_weight(weight));
+    }
+    bytes
+}
+
+/// One weight, without padding.
+pub(crate) fn encode_weight(weight: &Tensor) -> Vec<u8> {
+    let TensorData::String(texts) = weight.data() else {
+        return weight.data().to_le_bytes().expect("only texts have no fixed size");
+    };
+    let mut bytes = Vec::with_capacity(usize::try_from(weight_length(weight)).unwrap_or(0));
+    for text in texts {
+        bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(text.as_bytes());
     }
     bytes
 }
 
 /// Cut the weights out of their bytes. Offsets must be the canonical ones and padding must be zero.
 pub(crate) fn decode_weights(heads: &[WeightHead], bytes: &[u8]) -> Result<Vec<Arc<Tensor>>, Error> {
-    let mut end = 0_u64;
-    let mut weights = Vec::new();
+    let places = places(heads, bytes.len() as u64)?;
+    let weights = heads.iter().zip(places).enumerate();
+    weights
+        .map(|(index, (head, place))| {
+            let part = slice(bytes, place.start, place.end)?;
+            Ok(Arc::new(decode_weight(index, head, &place, part)?))
+        })
+        .collect()
+}
+
+/// Where a weight lies in the bytes of all weights, with the padding behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Bytes without padding; `None` for texts, whose length stands in themselves.
+    pub(crate) length: Option<u64>,
+    last: bool,
+}
+
+/// The place of every weight in `total` bytes. The places follow each other without gaps; those of fixed
+/// length are as long as their types say.
+pub(crate) fn places(heads: &[WeightHead], total: u64) -> Result<Vec<Place>, Error> {
+    let first = heads.first().map_or(total, |head| head.offset);
+    if first != 0 {
+        return Err(bad(
+            "weights have the wrong length",
+            "weights from byte 0 to the end",
+            &first.to_string(),
+        ));
+    }
+    let mut places = Vec::with_capacity(heads.len());
     for (index, head) in heads.iter().enumerate() {
-        let constant =
-            |fault: Fault| Error::Constant { name: format!("weight {index}"), fault: fault.into() };
-        let count = element_count(&head.shape).map_err(|e| constant(e.into()))?;
-        let start = end.next_multiple_of(ALIGNMENT);
-        if head.offset != start {
-            return Err(bad("a weight is out of place", &start.to_string(), &head.offset.to_string()));
+        let count = element_count(&head.shape).map_err(|e| constant(index, e.into()))?;
+        let start = head.offset;
+        let last = index + 1 == heads.len();
+        let end = heads.get(index + 1).map_or(total, |next| next.offset);
+        let length = (head.dtype != Dtype::String).then(|| fixed_length(head.dtype, count));
+        let place = Place { start, end, length, last };
+        if start > end || end > total {
+            return Err(bad("weights are cut short", &format!("{end} bytes"), &total.to_string()));
         }
-        let padding = slice(bytes, end, start)?;
-        if padding.iter().any(|byte| *byte != 0) {
-            return Err(bad("padding between weights", "zeros", "other bytes"));
+        if let Some(length) = length {
+            place.check_length(length)?;
         }
-        end = start.saturating_add(weight_length(head.dtype, count));
-        let data = TensorData::from_le_bytes(head.dtype, slice(bytes, start, end)?);
-        let tensor = data.and_then(|data| Tensor::new(head.shape.clone(), data));
-        weights.push(Arc::new(tensor.map_err(|e| constant(e.into()))?));
+        places.push(place);
     }
-    if end != bytes.len() as u64 {
-        return Err(bad("weights have the wrong length", &end.to_string(), &bytes.len().to_string()));
+    Ok(places)
+}
+
+impl Place {
+    /// Bytes with padding.
+    pub(crate) fn size(&self) -> u64 {
+        self.end - self.start
     }
-    Ok(weights)
+
+    /// Refuse a place that does not end where a weight of this length would.
+    fn check_length(&self, length: u64) -> Result<(), Error> {
+        let end = self.start.saturating_add(length);
+        let expected = if self.last { Some(end) } else { end.checked_next_multiple_of(ALIGNMENT) };
+        if expected == Some(self.end) {
+            return Ok(());
+        }
+        let problem = if self.last { "weights have the wrong length" } else { "a weight is out of place" };
+        Err(bad(problem, &expected.unwrap_or(u64::MAX).to_string(), &self.end.to_string()))
+    }
+}
+
+/// A weight from the bytes of its place.
+pub(crate) fn decode_weight(
+    index: usize,
+    head: &WeightHead,
+    place: &Place,
+    bytes: &[u8],
+) -> Result<Tensor, Error> {
+    let count = element_count(&head.shape).map_err(|e| constant(index, e.into()))?;
+    let (data, length) = if head.dtype == Dtype::String {
+        let (texts, length) = decode_texts(bytes, count)?;
+        place.check_length(length)?;
+        (Ok(TensorData::String(texts)), length)
+    } else {
+        let length = fixed_length(head.dtype, count);
+        (TensorData::from_le_bytes(head.dtype, slice(bytes, 0, length)?), length)
+    };
+    check_padding(slice(bytes, length, bytes.len() as u64)?)?;
+    let tensor = data.and_then(|data| Tensor::new(head.shape.clone(), data));
+    tensor.map_err(|e| constant(index, e.into()))
+}
+
+/// Padding is zeros.
+pub(crate) fn check_padding(padding: &[u8]) -> Result<(), Error> {
+    if padding.iter().all(|byte| *byte == 0) {
+        return Ok(());
+    }
+    Err(bad("padding between weights", "zeros", "other bytes"))
+}
+
+/// A tensor from exactly the bytes that [`encode_weight`] wrote.
+pub(crate) fn decode_tensor(dtype: Dtype, shape: Vec<u64>, bytes: &[u8]) -> Result<Tensor, Error> {
+    let head = WeightHead { dtype, shape, offset: 0 };
+    let places = places(std::slice::from_ref(&head), bytes.len() as u64)?;
+    decode_weight(0, &head, &places[0], bytes)
+}
+
+fn constant(index: usize, fault: Fault) -> Error {
+    Error::Constant { name: format!("weight {index}"), fault: fault.into() }
+}
+
+/// `count` texts from the front, and the bytes that they take.
+fn decode_texts(bytes: &[u8], count: u64) -> Result<(Vec<String>, u64), Error> {
+    let mut rest = bytes;
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        let cut =
+            || bad("a text is cut short or not UTF-8", "a length and as many bytes", "fewer, or others");
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        let length = usize::try_from(u32::from_le_bytes(*head)).unwrap_or(usize::MAX);
+        let (text, tail) = tail.split_at_checked(length).ok_or_else(cut)?;
+        texts.push(std::str::from_utf8(text).map_err(|_| cut())?.to_owned());
+        rest = tail;
+    }
+    Ok((texts, (bytes.len() - rest.len()) as u64))
 }
 
 fn slice(bytes: &[u8], start: u64, end: u64) -> Result<&[u8], Error> {

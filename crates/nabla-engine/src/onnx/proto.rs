@@ -14,6 +14,20 @@ use crate::{Error, Fault, Limits};
 pub(super) struct ModelProto<'a> {
     pub(super) opsets: Vec<(&'a str, i64)>,
     pub(super) graph: GraphProto<'a>,
+    pub(super) functions: Vec<FunctionProto<'a>>,
+}
+
+/// A function of the file: nodes that stand for a call.
+#[derive(Debug, Default)]
+pub(super) struct FunctionProto<'a> {
+    pub(super) name: &'a str,
+    pub(super) domain: &'a str,
+    pub(super) inputs: Vec<&'a str>,
+    pub(super) outputs: Vec<&'a str>,
+    pub(super) nodes: Vec<NodeProto<'a>>,
+    pub(super) opsets: Vec<(&'a str, i64)>,
+    /// Attributes with a default.
+    pub(super) defaults: Vec<AttributeProto<'a>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +62,10 @@ pub(super) enum AttributeValue<'a> {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<&'a str>),
-    Tensor(TensorProto<'a>),
+    Tensor(Box<TensorProto<'a>>),
+    Graph(Box<GraphProto<'a>>),
+    /// The attribute of this name at the call of the function.
+    Reference(&'a str),
 }
 
 /// A tensor whose elements have not been copied yet.
@@ -63,6 +80,8 @@ pub(super) struct TensorProto<'a> {
     /// `int32_data`, which also holds narrower integers and truth values.
     narrow: Vec<i64>,
     wide: Vec<i64>,
+    /// `uint64_data`: the bits of u64, which also holds u32.
+    unsigned: Vec<i64>,
     texts: Vec<&'a [u8]>,
     external: Vec<(&'a str, &'a str)>,
     location: i64,
@@ -87,9 +106,6 @@ pub(super) enum DimProto<'a> {
     Open,
 }
 
-/// Types that are read, in words.
-pub(crate) const DTYPES_TEXT: &str = "FLOAT, DOUBLE, INT64, INT32, INT8, UINT8, BOOL or STRING";
-
 /// Our type for an ONNX type number.
 pub(crate) fn dtype(number: u64) -> Option<Dtype> {
     match number {
@@ -100,7 +116,13 @@ pub(crate) fn dtype(number: u64) -> Option<Dtype> {
         7 => Some(Dtype::I64),
         8 => Some(Dtype::String),
         9 => Some(Dtype::Bool),
+        4 => Some(Dtype::U16),
+        5 => Some(Dtype::I16),
+        10 => Some(Dtype::F16),
         11 => Some(Dtype::F64),
+        12 => Some(Dtype::U32),
+        13 => Some(Dtype::U64),
+        16 => Some(Dtype::BF16),
         _ => None,
     }
 }
@@ -109,7 +131,7 @@ pub(super) fn dtype_or_error(number: u64, name: &str) -> Result<Dtype, Error> {
     dtype(number).ok_or_else(|| Error::Unsupported {
         what: "element type",
         got: format!("number {number} of {name:?}"),
-        hint: "export with FLOAT, DOUBLE, INT64, INT32, INT8, UINT8, BOOL or STRING",
+        hint: "export with FLOAT, DOUBLE, FLOAT16, BFLOAT16, INT8 to INT64, UINT8 to UINT64, BOOL or STRING",
     })
 }
 
@@ -119,6 +141,8 @@ struct Reader<'l> {
     entries_left: u64,
     /// Integers of lists that may still be stored.
     integers_left: u64,
+    /// Graphs inside graphs.
+    depth: u64,
     limits: &'l Limits,
 }
 
@@ -129,9 +153,9 @@ pub(super) fn read_model<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ModelPr
     }
     // A node with its names and attributes takes a handful of entries.
     let entries_left = limits.tensors_max.saturating_mul(4);
-    let mut reader = Reader { entries_left, integers_left: limits.elements_max / 4, limits };
+    let mut reader = Reader { entries_left, integers_left: limits.elements_max / 4, depth: 0, limits };
     let mut fields = Fields::new(bytes, "ModelProto");
-    let (mut opsets, mut graph, mut version) = (Vec::new(), None, None);
+    let (mut opsets, mut graph, mut version, mut functions) = (Vec::new(), None, None, Vec::new());
     while let Some((number, value)) = fields.next()? {
         match number {
             1 => once(&mut version, fields.int(value)?, &fields, "ir_version")?,
@@ -140,7 +164,10 @@ pub(super) fn read_model<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ModelPr
                 reader.count(1)?;
                 opsets.push(read_opset(fields.bytes(value)?)?);
             }
-            25 => return Err(refused("a model with local functions", "inline functions before export")),
+            25 => {
+                reader.count(1)?;
+                functions.push(reader.function(fields.bytes(value)?)?);
+            }
             _ => {}
         }
     }
@@ -148,7 +175,7 @@ pub(super) fn read_model<'a>(bytes: &'a [u8], limits: &Limits) -> Result<ModelPr
         let problem = "it has no ir_version or no graph".to_owned();
         return Err(Error::Onnx { context: "ModelProto", problem });
     };
-    Ok(ModelProto { opsets, graph: reader.graph(graph)? })
+    Ok(ModelProto { opsets, graph: reader.graph(graph)?, functions })
 }
 
 fn read_opset(bytes: &[u8]) -> Result<(&str, i64), Error> {
@@ -205,6 +232,48 @@ impl Reader<'_> {
         Ok(graph)
     }
 
+    fn subgraph<'a>(&mut self, bytes: &'a [u8]) -> Result<GraphProto<'a>, Error> {
+        Limits::check("graphs inside each other", self.depth + 1, self.limits.nesting_max)?;
+        self.depth += 1;
+        let graph = self.graph(bytes);
+        self.depth -= 1;
+        graph
+    }
+
+    fn function<'a>(&mut self, bytes: &'a [u8]) -> Result<FunctionProto<'a>, Error> {
+        let (mut name, mut domain) = (None, None);
+        let mut function = FunctionProto::default();
+        let mut fields = Fields::new(bytes, "FunctionProto");
+        while let Some((number, value)) = fields.next()? {
+            match number {
+                1 => once(&mut name, fields.text(value)?, &fields, "name")?,
+                4 | 5 => {
+                    self.count(1)?;
+                    let names = if number == 4 { &mut function.inputs } else { &mut function.outputs };
+                    names.push(fields.text(value)?);
+                }
+                7 => {
+                    let count = function.nodes.len() as u64 + 1;
+                    Limits::check("nodes of a function", count, self.limits.nodes_max)?;
+                    function.nodes.push(self.node(fields.bytes(value)?)?);
+                }
+                9 => {
+                    self.count(1)?;
+                    function.opsets.push(read_opset(fields.bytes(value)?)?);
+                }
+                10 => once(&mut domain, fields.text(value)?, &fields, "domain")?,
+                11 => function.defaults.push(self.attribute(fields.bytes(value)?)?),
+                13 if !fields.bytes(value)?.is_empty() => {
+                    return Err(refused("an overloaded function", "inline functions before export"));
+                }
+                _ => {}
+            }
+        }
+        function.name = name.unwrap_or_default();
+        function.domain = domain.unwrap_or_default();
+        Ok(function)
+    }
+
     fn node<'a>(&mut self, bytes: &'a [u8]) -> Result<NodeProto<'a>, Error> {
         self.count(1)?;
         let (mut name, mut op_type, mut domain) = (None, None, None);
@@ -257,12 +326,13 @@ impl Reader<'_> {
                     parts.texts.push(fields.text(value)?);
                 }
                 20 => once(&mut parts.kind, fields.int(value)?, &fields, "type")?,
-                6 | 11 => return Err(refused("a graph as attribute", "export without control flow")),
+                6 => once(&mut parts.graph, self.subgraph(fields.bytes(value)?)?, &fields, "g")?,
+                11 => return Err(refused("a list of graphs as attribute", "export without control flow")),
                 10 | 14 | 15 | 22 | 23 => {
                     return Err(refused("an attribute of types or sparse tensors", "use plain operators"));
                 }
                 21 if !fields.bytes(value)?.is_empty() => {
-                    return Err(refused("an attribute that refers to a function's", "inline functions"));
+                    once(&mut parts.reference, fields.text(value)?, &fields, "ref_attr_name")?;
                 }
                 _ => {}
             }
@@ -290,7 +360,7 @@ impl Reader<'_> {
                 8 => once(&mut name, fields.text(value)?, &fields, "name")?,
                 9 => once(&mut raw, fields.bytes(value)?, &fields, "raw_data")?,
                 10 => fields.doubles(value, &mut tensor.doubles)?,
-                11 => return Err(refused("a tensor of uint64_data", "export with a supported type")),
+                11 => fields.ints(value, &mut tensor.unsigned, &mut self.integers_left)?,
                 13 => {
                     self.count(1)?;
                     tensor.external.push(read_entry(fields.bytes(value)?)?);
@@ -393,6 +463,8 @@ struct AttributeParts<'a> {
     int: Option<i64>,
     text: Option<&'a str>,
     tensor: Option<TensorProto<'a>>,
+    graph: Option<GraphProto<'a>>,
+    reference: Option<&'a str>,
     floats: Vec<f32>,
     ints: Vec<i64>,
     texts: Vec<&'a str>,
@@ -408,6 +480,7 @@ impl<'a> AttributeParts<'a> {
             (2, self.int.is_some()),
             (3, self.text.is_some()),
             (4, self.tensor.is_some()),
+            (5, self.graph.is_some()),
             (6, !self.floats.is_empty()),
             (7, !self.ints.is_empty()),
             (8, !self.texts.is_empty()),
@@ -426,18 +499,23 @@ impl<'a> AttributeParts<'a> {
                 fields.error(format!("attribute {name:?} of type {kind} also has a value of type {other}"))
             );
         }
+        if let Some(reference) = self.reference {
+            if given.iter().any(|(_, given)| *given) {
+                return Err(fields.error(format!("attribute {name:?} is a value and a reference")));
+            }
+            return Ok(AttributeProto { name, value: AttributeValue::Reference(reference) });
+        }
         let value = match kind {
             1 => AttributeValue::Float(self.float.unwrap_or_default()),
             2 => AttributeValue::Int(self.int.unwrap_or_default()),
             3 => AttributeValue::Text(self.text.unwrap_or_default()),
-            4 => AttributeValue::Tensor(self.tensor.unwrap_or_default()),
+            4 => AttributeValue::Tensor(Box::new(self.tensor.unwrap_or_default())),
+            5 => AttributeValue::Graph(Box::new(self.graph.unwrap_or_default())),
             6 => AttributeValue::Floats(self.floats),
             7 => AttributeValue::Ints(self.ints),
             8 => AttributeValue::Texts(self.texts),
             got => {
-                return Err(
-                    fields.error(format!("attribute {name:?} has type {got}, expected 1 to 4 or 6 to 8"))
-                );
+                return Err(fields.error(format!("attribute {name:?} has type {got}, expected 1 to 8")));
             }
         };
         Ok(AttributeProto { name, value })
@@ -487,6 +565,7 @@ impl TensorProto<'_> {
             !self.doubles.is_empty(),
             !self.narrow.is_empty(),
             !self.wide.is_empty(),
+            !self.unsigned.is_empty(),
             !self.texts.is_empty(),
             self.location == 1,
         ];
@@ -511,6 +590,15 @@ impl TensorProto<'_> {
             Dtype::I32 => TensorData::I32(narrowed(&self.narrow).ok_or_else(out_of_range)?),
             Dtype::I8 => TensorData::I8(narrowed(&self.narrow).ok_or_else(out_of_range)?),
             Dtype::U8 => TensorData::U8(narrowed(&self.narrow).ok_or_else(out_of_range)?),
+            Dtype::I16 => TensorData::I16(narrowed(&self.narrow).ok_or_else(out_of_range)?),
+            Dtype::U16 => TensorData::U16(narrowed(&self.narrow).ok_or_else(out_of_range)?),
+            Dtype::U32 => TensorData::U32(narrowed(&self.unsigned).ok_or_else(out_of_range)?),
+            Dtype::U64 => TensorData::U64(self.unsigned.iter().map(|x| x.cast_unsigned()).collect()),
+            Dtype::F16 | Dtype::BF16 => {
+                let bits: Vec<u16> = narrowed(&self.narrow).ok_or_else(out_of_range)?;
+                let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+                TensorData::from_le_bytes(dtype, &bytes)?
+            }
             Dtype::Bool => {
                 let bytes: Vec<u8> = narrowed(&self.narrow).ok_or_else(out_of_range)?;
                 TensorData::from_le_bytes(Dtype::Bool, &bytes)?

@@ -1,132 +1,165 @@
-//! Convolution over two spatial dimensions, as a matrix product over patches.
+//! Convolution.
 
-use nabla_types::tensor::{Dtype, Tensor, TensorData};
+use std::sync::OnceLock;
 
-use super::pool::Window;
-use super::{Call, Kernel, Prepared, Scope, misfit, sizes};
-use crate::kernels::gemm::{Gemm, Lane, WIDTH};
-use crate::onnx::upload::Upload;
-use crate::{Dim, Fault};
+use nabla_types::tensor::{Dtype, TensorData};
 
-/// Panels of patches that are laid out at a time; bounds scratch, changes no bit.
-const PANELS: usize = 16;
+use super::identity::plain;
+use super::window::{SPATIAL_MAX, Window};
+use super::{Call, Kernel, Operator, Packed, Prepared, Scope, misfit, widened};
+use crate::Fault;
+use crate::kernels::Isa;
+use crate::kernels::conv::Geometry;
+use crate::kernels::conv_f32::ConvF32;
+use crate::kernels::pack::Tiles;
+use crate::plan::ValueType;
 
-/// Padding by name becomes padding by number.
-pub(crate) fn import(upload: &mut Upload<'_>) -> Result<(), Fault> {
-    upload.default_int("group", 1)?;
-    let weight = upload.ty(1)?;
-    if weight.rank() != 4 {
-        return Err(misfit("weight of Conv", "4 dimensions (only 2-d convolution is supported)", &weight));
+pub(super) static OPERATORS: &[Operator] = &[Operator::node("Conv", plain, prepare).packed(pack)];
+
+/// Shapes of a convolution: `x` is `[batch, channels, ..]`, `weight` is `[filters, channels of a group, ..]`.
+pub(crate) fn geometry(scope: &Scope<'_>, x: &ValueType, weight: &ValueType) -> Result<Geometry, Fault> {
+    let spatial = x.rank().wrapping_sub(2);
+    if !(1..=SPATIAL_MAX).contains(&spatial) || weight.rank() != x.rank() {
+        return Err(misfit("input of a convolution", "[batch, channels, 1 to 3 sizes], as the weight", x));
     }
-    let kernel =
-        weight.fixed(2)?.iter().map(|size| i64::try_from(*size).unwrap_or(i64::MAX)).collect::<Vec<_>>();
-    if let Some(given) = upload.take_ints("kernel_shape")?.filter(|given| *given != kernel) {
-        return Err(misfit("weight of Conv", format!("kernel_shape {given:?}"), &weight));
+    if let Some(given) = scope.attributes.optional_ints("kernel_shape")?.filter(|given| !given.is_empty())
+        && !given
+            .iter()
+            .map(|size| usize::try_from(*size).ok())
+            .eq(weight.shape[2..].iter().copied().map(Some))
+    {
+        return Err(misfit("weight of a convolution", format!("kernel_shape {given:?}"), weight));
     }
-    upload.resolve_window(&kernel)
+    let groups = usize::try_from(scope.attributes.int_or("group", 1)?).unwrap_or(0);
+    let fits = groups > 0 && weight.shape[1].checked_mul(groups) == Some(x.shape[1]);
+    if !fits || !weight.shape[0].is_multiple_of(groups) {
+        let expected = format!("{} channels in each of {groups} groups", weight.shape[1]);
+        return Err(misfit("input of a convolution", expected, x));
+    }
+    let window = Window::read(scope, &weight.shape[2..], &x.shape[2..])?;
+    let Window { image, kernel, strides, dilations, pads_begin, pads_end } = window;
+    let (batch, channels, filters) = (x.shape[0], x.shape[1], weight.shape[0]);
+    let geometry = Geometry {
+        batch,
+        channels,
+        filters,
+        groups,
+        image,
+        kernel,
+        strides,
+        dilations,
+        pads_begin,
+        pads_end,
+    };
+    if geometry.out().is_none() {
+        return Err(misfit("input of a convolution", "an image at least as large as the kernel", x));
+    }
+    Ok(geometry)
 }
 
-/// Every output is one chain over (channel, row, column) of its patch, padding included as zeros; the
-/// bias is added afterwards.
-pub(crate) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+/// Type of the output.
+pub(crate) fn output(
+    scope: &Scope<'_>,
+    dtype: Dtype,
+    x: &ValueType,
+    geometry: &Geometry,
+) -> Result<ValueType, Fault> {
+    let out = geometry.out().unwrap_or_default();
+    let mut shape = vec![geometry.batch, geometry.filters];
+    shape.extend(&out[SPATIAL_MAX + 2 - x.rank()..]);
+    scope.value(dtype, shape)
+}
+
+/// Every output is one chain over (channel of the group, kernel position), padding included as zeros; the bias
+/// is added afterwards. FP16 and BF16 are computed in f32.
+fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+    widened(scope, prepare_f32)
+}
+
+fn prepare_f32(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     scope.arity(2, 3, 1)?;
     let (x, weight) = (scope.f32(0)?, scope.f32(1)?);
-    if x.rank() != 4 || weight.rank() != 4 || weight.batched() {
-        return Err(misfit("input of Conv", "4 dimensions (batch, channel, row, column)", x));
+    let geometry = geometry(scope, x, weight)?;
+    if let Some(bias) = scope.optional(2)
+        && scope.f32(2)?.shape != [geometry.filters]
+    {
+        return Err(misfit("bias of Conv", format!("[{}]", geometry.filters), bias.ty));
     }
-    let (image, filter) = (sizes(&x.fixed(1)?), sizes(&weight.fixed(0)?));
-    let groups = scope.attributes.index("group", 1 << 28)?;
-    let fits =
-        groups > 0 && filter[0] % groups == 0 && image[0] % groups == 0 && image[0] / groups == filter[1];
-    if !fits {
-        let expected =
-            format!("{} channels in {groups} groups of the filter's {}", filter[1] * groups, filter[1]);
-        return Err(misfit("input of Conv", expected, x));
+    let output = output(scope, Dtype::F32, x, &geometry)?;
+    let macs = output.count().saturating_mul((weight.elements() / geometry.filters.max(1)) as u64);
+    let scratch = ConvF32::scratch_bytes(&geometry).unwrap_or(u64::MAX);
+    let fresh = if scope.packed.is_some() { 0 } else { weight.bytes().saturating_mul(2) };
+    let area = geometry.area();
+    Ok(Prepared::one(output, Conv { geometry, ready: OnceLock::new(), area })
+        .macs(macs)
+        .scratch_bytes(scratch.saturating_add(fresh)))
+}
+
+/// Constant weights as tiles of filters.
+fn pack(scope: &Scope<'_>, isa: Isa) -> Result<Option<Packed>, Fault> {
+    let Some(weight) = scope.optional(1).and_then(|operand| operand.constant) else {
+        return Ok(None);
+    };
+    let groups = usize::try_from(scope.attributes.int_or("group", 1)?).unwrap_or(0);
+    let shape = super::sizes(weight.shape());
+    let (Some(values), true) = (weight.as_f32(), shape.len() > 2 && groups > 0) else {
+        return Ok(None);
+    };
+    let steps: usize = shape[1..].iter().product();
+    if !shape[0].is_multiple_of(groups) || steps == 0 {
+        return Ok(None);
     }
-    let window = Window::read(scope, [filter[2], filter[3]], false)?;
-    let area = window.output([image[1], image[2]])?;
-    if scope.optional(2).is_some() {
-        scope.constant_f32(2, "bias of Conv", filter[0])?;
-    }
-    let dim = |size: usize| Dim::Fixed(size as u64);
-    let output = scope.value(Dtype::F32, vec![x.shape[0], dim(filter[0]), dim(area[0]), dim(area[1])])?;
-    let depth = (filter[1] as u64).saturating_mul(filter[2] as u64).saturating_mul(filter[3] as u64);
-    let macs = output.row_elements().saturating_mul(depth);
-    let columns = ((area[0] * area[1]).next_multiple_of(WIDTH)).min(PANELS * WIDTH) as u64;
-    let scratch = depth.saturating_mul(columns).saturating_mul(4);
-    Ok(Prepared::one(output, Conv { window, groups }).macs(macs).scratch_bytes(scratch))
+    let tiles = Tiles::pack(isa, groups, shape[0] / groups, steps, values);
+    Ok(Some(Packed::one(tiles.data, 1)))
 }
 
 #[derive(Debug)]
 struct Conv {
-    window: Window,
-    groups: usize,
+    geometry: Geometry,
+    /// With the packed weights, once there has been a run.
+    ready: OnceLock<Option<ConvF32>>,
+    area: usize,
+}
+
+impl Conv {
+    fn packed(&self, call: &Call<'_>) -> Option<ConvF32> {
+        let Geometry { filters, groups, .. } = self.geometry;
+        let (m, k) = (filters / groups.max(1), self.geometry.depth() * self.geometry.taps());
+        let buffer = call.packed?.buffers.first()?.clone();
+        let tiles = Tiles::from_buffer(call.cpu.isa(), groups, m, k, buffer)?;
+        ConvF32::with_weights(self.geometry.clone(), tiles)
+    }
 }
 
 impl Kernel for Conv {
     fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
-        let (x, weight) = (call.input(0)?, call.input(1)?);
-        let (image, filter, out) = (sizes(x.shape()), sizes(weight.shape()), call.sizes(0));
-        let (input, weights) = (call.f32(0)?, call.f32(1)?);
-        let area = out[2] * out[3];
-        let (channels, filters) = (filter[1], filter[0] / self.groups);
-        let depth = channels * filter[2] * filter[3];
-        let mut output = vec![0.0; call.elements(0)];
-        let mut patches: Vec<Lane> = Vec::new();
-        for (index, block) in output.chunks_exact_mut((filters * area).max(1)).enumerate() {
-            let group = index % self.groups;
-            let source = &input[index * channels * image[2] * image[3]..][..channels * image[2] * image[3]];
-            let a = &weights[group * filters * depth..][..filters * depth];
-            for start in (0..area).step_by(PANELS * WIDTH) {
-                let columns = start..(start + PANELS * WIDTH).min(area);
-                let n = columns.len();
-                self.lay_out(&mut patches, source, &[channels, image[2], image[3]], columns, out[3]);
-                let c = &mut block[start..];
-                call.isa.run(Gemm { m: filters, a, k: depth, n, b: &patches, c, stride_c: area });
+        let mut out = call.f32s(call.elements(0));
+        let fresh;
+        let conv = match self.ready.get_or_init(|| self.packed(call)) {
+            Some(ready) => ready,
+            None => {
+                let made = ConvF32::new(call.cpu.isa(), self.geometry.clone(), call.f32(1)?);
+                fresh = made.ok_or_else(|| Fault::Shape {
+                    what: "weight of Conv",
+                    expected: format!("{:?}", self.geometry),
+                    got: "another shape".to_owned(),
+                })?;
+                &fresh
             }
-        }
-        if let Some(bias) = call.inputs.get(2).copied().flatten() {
-            add_bias(&mut output, bias, area);
-        }
-        Ok(vec![TensorData::F32(output)])
-    }
-}
-
-impl Conv {
-    /// The patches of these output positions as panels, one lane per (channel, row, column) of the filter.
-    fn lay_out(
-        &self,
-        patches: &mut Vec<Lane>,
-        source: &[f32],
-        image: &[usize; 3],
-        positions: std::ops::Range<usize>,
-        out_width: usize,
-    ) {
-        patches.clear();
-        let [rows, columns] = self.window.kernel;
-        for first in positions.clone().step_by(WIDTH) {
-            let lanes = first..(first + WIDTH).min(positions.end);
-            for channel in 0..image[0] {
-                let plane = &source[channel * image[1] * image[2]..][..image[1] * image[2]];
-                for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-                    let mut lane = [0.0; WIDTH];
-                    for (slot, position) in lane.iter_mut().zip(lanes.clone()) {
-                        let y = self.window.source(0, position / out_width, row, image[1]);
-                        let x = self.window.source(1, position % out_width, column, image[2]);
-                        if let (Some(y), Some(x)) = (y, x) {
-                            *slot = plane[y * image[2] + x];
-                        }
-                    }
-                    patches.push(lane);
-                }
+        };
+        let bias = call.optional(2).and_then(|bias| bias.as_f32());
+        let (filters, area) = (self.geometry.filters, self.area);
+        let finish = call.tail.map(|tail| {
+            move |image: usize, filter: usize, first: usize, piece: &mut [f32]| {
+                tail.apply((image * filters + filter) * area + first, piece);
             }
-        }
+        });
+        let finish = finish.as_ref().map(|f| f as &(dyn Fn(usize, usize, usize, &mut [f32]) + Sync));
+        conv.run(call.cpu, call.f32(0)?, bias, &mut out, finish);
+        Ok(vec![TensorData::F32(out)])
     }
-}
 
-fn add_bias(output: &mut [f32], bias: &Tensor, area: usize) {
-    let bias = bias.as_f32().unwrap_or_default();
-    for (plane, b) in output.chunks_exact_mut(area.max(1)).zip(bias.iter().cycle()) {
-        plane.iter_mut().for_each(|sum| *sum += b);
+    fn takes_tail(&self) -> Option<usize> {
+        Some(self.area)
     }
 }

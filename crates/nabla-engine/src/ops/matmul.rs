@@ -1,66 +1,156 @@
-//! Matrix products.
+//! Matrix products of floats and integers.
 
-use nabla_types::tensor::{Dtype, Tensor, TensorData};
+use nabla_types::tensor::{Dtype, TensorData};
 
-use super::binary::{Pair, Rule, apply, broadcast, fits_into};
-use super::{Call, FnKernel, Kernel, Prepared, Scope, misfit, sizes};
-use crate::kernels::Isa;
-use crate::kernels::gemm::{Gemm, Panels, gemm_i32};
+use super::{Call, Kernel, Operator, Packed, Prepared, Scope, dispatch, misfit, sizes};
+use crate::Fault;
+use crate::kernels::matrix::Finish;
+use crate::kernels::pack::{Panels, PanelsRef, Strided};
+use crate::kernels::product::{LeftMatrix, Product};
+use crate::kernels::tile::Bias;
+use crate::kernels::{Cpu, Isa};
 use crate::onnx::upload::Upload;
-use crate::plan::ValueType;
-use crate::{Dim, Fault};
+use crate::ops::identity::plain;
+use crate::plan::{TailCall, ValueType};
 
-pub(crate) fn import_gemm(upload: &mut Upload<'_>) -> Result<(), Fault> {
+mod plain_product;
+use plain_product::{Chain, product_of};
+
+pub(super) static OPERATORS: &[Operator] = &[
+    Operator::node("Gemm", import_gemm, gemm).packed(pack_gemm),
+    Operator::node("MatMul", plain, matmul).packed(pack_matmul),
+];
+
+/// Steps below which stacked products are not shared between threads.
+const SHARED_STEPS: usize = 1 << 17;
+
+fn import_gemm(upload: &mut Upload<'_>) -> Result<(), Fault> {
+    // Broadcasting was a choice before opset 7.
+    upload.ignore("broadcast");
     upload.default_float("alpha", 1.0)?;
     upload.default_float("beta", 1.0)?;
     upload.default_int("transA", 0)?;
     upload.default_int("transB", 0)
 }
 
+/// Matrices `[m, k] * [k, n]` of which either may be stored transposed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    pub(crate) m: usize,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+}
+
+fn turned(ty: &ValueType, transpose: bool) -> [usize; 2] {
+    if transpose { [ty.shape[1], ty.shape[0]] } else { [ty.shape[0], ty.shape[1]] }
+}
+
 /// `alpha * (A' B') + beta * C`: the chain over k first, then one multiplication, one product, one sum.
-pub(crate) fn gemm(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+fn gemm(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     scope.arity(2, 3, 1)?;
-    let (a, b) = (scope.f32(0)?, scope.f32(1)?);
+    let (a, b) = (scope.input(0)?, scope.input(1)?);
     for (what, ty) in [("A of Gemm", a), ("B of Gemm", b)] {
         if ty.rank() != 2 {
             return Err(misfit(what, "2 dimensions", ty));
         }
     }
+    same_type(scope)?;
+    let (transpose_a, transpose_b) = (scope.attributes.flag("transA")?, scope.attributes.flag("transB")?);
+    let ([m, k], [k_of_b, n]) = (turned(a, transpose_a), turned(b, transpose_b));
+    if k != k_of_b {
+        return Err(misfit("B of a matrix product", format!("{k} rows, as A has columns"), b));
+    }
+    let output = scope.value(a.dtype, vec![m, n])?;
+    let mut c_strides = None;
+    if let Some(c) = scope.optional(2) {
+        if c.ty.dtype != a.dtype {
+            return Err(Fault::Dtype { input: 2, expected: "the type of A", got: c.ty.dtype });
+        }
+        c_strides = Some(repeat(c.ty, m, n)?);
+    }
     let kernel = GemmKernel {
         alpha: scope.attributes.float("alpha")?,
         beta: scope.attributes.float("beta")?,
-        transpose_a: scope.attributes.flag("transA")?,
-        transpose_b: scope.attributes.flag("transB")?,
-        packed: None,
+        transpose_a,
+        transpose_b,
+        sizes: Sizes { m, k, n },
+        c_strides,
+        panels: panels(scope, k, n),
     };
-    let [m, k] = turned(a, kernel.transpose_a);
-    let [k_of_b, n] = turned(b, kernel.transpose_b);
-    let (Dim::Fixed(depth), Dim::Fixed(columns), true) = (k, n, k == k_of_b) else {
-        return Err(mixed_or_misfit(k, k_of_b, n, b));
-    };
-    let output = scope.value(Dtype::F32, vec![m, n])?;
-    if let Some(c) = scope.optional(2) {
-        scope.f32(2)?;
-        fits_into("C of Gemm", c.ty, &output)?;
+    let is_float = matches!(a.dtype, Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16);
+    if !is_float && !kernel.plain_scale() {
+        let hint = "multiply before or after the product";
+        return Err(Fault::Unsupported { what: "a factor other than 1 for integers".to_owned(), hint });
     }
-    let macs = output.row_elements().saturating_mul(depth);
-    let scratch = Panels::bytes(depth, columns)
-        .saturating_add(a.row_elements().saturating_mul(4))
-        .saturating_add(output.row_elements().saturating_mul(4));
-    let constant = scope.optional(1).is_some_and(|b| b.constant.is_some());
-    let loaded = if constant { Panels::bytes(depth, columns) } else { 0 };
-    Ok(Prepared::one(output, kernel).macs(macs).scratch_bytes(scratch).loaded_bytes(loaded))
+    let macs = output.count().saturating_mul(k as u64);
+    let scratch = scratch(k, n, scope.packed.is_some(), a);
+    Ok(Prepared::one(output, kernel).macs(macs).scratch_bytes(scratch))
 }
 
-fn turned(ty: &ValueType, transpose: bool) -> [Dim; 2] {
-    if transpose { [ty.shape[1], ty.shape[0]] } else { [ty.shape[0], ty.shape[1]] }
+fn same_type(scope: &Scope<'_>) -> Result<(), Fault> {
+    const PRODUCTS: &[Dtype] =
+        &[Dtype::F32, Dtype::F64, Dtype::F16, Dtype::BF16, Dtype::I32, Dtype::I64, Dtype::U32, Dtype::U64];
+    let a = scope.typed(0, PRODUCTS, "a float, or an integer of 32 or 64 bits")?;
+    scope.typed(1, &[a.dtype], "the type of input 0")?;
+    Ok(())
 }
 
-fn mixed_or_misfit(k: Dim, k_of_b: Dim, n: Dim, b: &ValueType) -> Fault {
-    if [k, k_of_b, n].contains(&Dim::Batch) {
-        return Fault::MixesBatch { what: "a matrix product over or across the batch" };
+/// Steps of C along rows and columns.
+fn repeat(c: &ValueType, m: usize, n: usize) -> Result<[usize; 2], Fault> {
+    let misfits = || misfit("C of Gemm", format!("a shape that repeats to [{m}, {n}]"), c);
+    let (rows, columns) = match c.shape[..] {
+        [] => (1, 1),
+        [columns] => (1, columns),
+        [rows, columns] => (rows, columns),
+        _ => return Err(misfits()),
+    };
+    if (rows != 1 && rows != m) || (columns != 1 && columns != n) {
+        return Err(misfits());
     }
-    misfit("B of a matrix product", format!("{k} rows, as A has columns"), b)
+    Ok([if rows == 1 { 0 } else { columns }, usize::from(columns != 1)])
+}
+
+fn panels(scope: &Scope<'_>, k: usize, n: usize) -> Option<Panels> {
+    Panels::from_buffer(k, n, scope.packed?.buffers.first()?.clone())
+}
+
+/// Panels of B, unless they are packed, and A as the kernels read it.
+fn scratch(k: usize, n: usize, packed: bool, a: &ValueType) -> u64 {
+    let b = if packed { 0 } else { Panels::bytes(k as u64, n as u64).saturating_mul(2) };
+    b.saturating_add(a.count().saturating_mul(8).min(4 << 20))
+}
+
+fn pack_gemm(scope: &Scope<'_>, isa: Isa) -> Result<Option<Packed>, Fault> {
+    let transpose = scope.attributes.flag("transB")?;
+    let b = scope.optional(1).and_then(|operand| operand.constant);
+    let Some((b, shape)) = b.and_then(|b| Some((b.as_f32()?, sizes(b.shape())))) else {
+        return Ok(None);
+    };
+    let [rows, columns] = shape[..] else {
+        return Ok(None);
+    };
+    let panels = if transpose {
+        Panels::pack(isa, columns, rows, Strided::transposed(b, columns))
+    } else {
+        Panels::pack(isa, rows, columns, Strided::rows(b, columns))
+    };
+    Ok(Some(Packed::one(panels.buffer().clone(), 1)))
+}
+
+/// A constant matrix on the right.
+fn pack_matmul(scope: &Scope<'_>, isa: Isa) -> Result<Option<Packed>, Fault> {
+    let b = scope.optional(1).and_then(|operand| operand.constant);
+    let Some((values, shape)) = b.and_then(|b| Some((b.as_f32()?, sizes(b.shape())))) else {
+        return Ok(None);
+    };
+    let [outer @ .., rows, columns] = shape.as_slice() else {
+        return Ok(None);
+    };
+    if outer.iter().any(|size| *size != 1) {
+        return Ok(None);
+    }
+    let panels = Panels::pack(isa, *rows, *columns, Strided::rows(values, *columns));
+    Ok(Some(Packed::one(panels.buffer().clone(), 1)))
 }
 
 #[derive(Debug)]
@@ -69,237 +159,288 @@ struct GemmKernel {
     beta: f32,
     transpose_a: bool,
     transpose_b: bool,
-    packed: Option<Panels>,
+    sizes: Sizes,
+    c_strides: Option<[usize; 2]>,
+    panels: Option<Panels>,
 }
 
 impl GemmKernel {
-    fn pack(&self, b: &Tensor) -> Panels {
-        let (values, shape) = (b.as_f32().unwrap_or_default(), sizes(b.shape()));
-        let (rows, columns) = (shape[0], shape[1]);
-        if self.transpose_b {
-            Panels::pack(columns, rows, values, 1, columns)
-        } else {
-            Panels::pack(rows, columns, values, columns, 1)
+    fn plain_scale(&self) -> bool {
+        self.alpha.to_bits() == 1.0_f32.to_bits() && self.beta.to_bits() == 1.0_f32.to_bits()
+    }
+
+    fn run_f32(&self, call: &Call<'_>) -> Result<Vec<f32>, Fault> {
+        let Sizes { m, k, n } = self.sizes;
+        let a = call.f32(0)?;
+        let a = if self.transpose_a { Strided::transposed(a, m) } else { Strided::rows(a, k) };
+        let mut out = call.f32s(m * n);
+        let c = call.optional(2).and_then(|c| c.as_f32()).zip(self.c_strides);
+        let (mut bias, mut late) = (Bias::None, None);
+        match c {
+            Some((c, [0, 1])) if self.plain_scale() => bias = Bias::Columns(c),
+            Some((c, [1, 0])) if self.plain_scale() => bias = Bias::Rows(c),
+            other => late = other,
+        }
+        let plain = late.is_none() && self.plain_scale();
+        let tail = call.tail;
+        let finish = |row: usize, column: usize, piece: &mut [f32]| {
+            if !plain {
+                self.scale_and_add(late, row, column, piece);
+            }
+            if let Some(tail) = tail {
+                tail.apply(row * n + column, piece);
+            }
+        };
+        let wanted = !plain || call.tail.is_some();
+        let epilogue = wanted.then_some(&finish as Finish<'_, f32>);
+        let b = match &self.panels {
+            Some(_) => Strided::rows(&[], 0),
+            None if self.transpose_b => Strided::transposed(call.f32(1)?, k),
+            None => Strided::rows(call.f32(1)?, n),
+        };
+        with_panels(call.cpu, self.panels.as_ref(), k, n, b, |panels| {
+            let a = LeftMatrix::Strided(a);
+            Product { m, a, b: panels, c: &mut out, stride: n, bias, epilogue }.run(call.cpu);
+        });
+        Ok(out)
+    }
+
+    fn scale_and_add(&self, c: Option<(&[f32], [usize; 2])>, row: usize, column: usize, piece: &mut [f32]) {
+        if self.alpha.to_bits() != 1.0_f32.to_bits() {
+            piece.iter_mut().for_each(|sum| *sum *= self.alpha);
+        }
+        let Some((c, [down, across])) = c else { return };
+        let scaled = self.beta.to_bits() != 1.0_f32.to_bits();
+        for (index, sum) in piece.iter_mut().enumerate() {
+            let addend = c[row * down + (column + index) * across];
+            *sum += if scaled { addend * self.beta } else { addend };
+        }
+    }
+}
+
+/// Panels that are packed already, or packed now into scratch.
+fn with_panels(
+    cpu: &Cpu,
+    packed: Option<&Panels>,
+    k: usize,
+    n: usize,
+    b: Strided<'_>,
+    use_them: impl FnOnce(PanelsRef<'_>),
+) {
+    match packed {
+        Some(panels) => use_them(panels.view()),
+        None => {
+            let mut scratch = cpu.shelf().take::<f32>(Panels::elements(k, n));
+            use_them(PanelsRef::pack(cpu.isa(), k, n, b, scratch.as_mut()));
         }
     }
 }
 
 impl Kernel for GemmKernel {
-    fn load(&mut self, constants: &[Option<&Tensor>]) {
-        self.packed = constants.get(1).copied().flatten().map(|b| self.pack(b));
-    }
-
     fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
-        let fresh;
-        let panels = match &self.packed {
-            Some(panels) => panels,
-            None => {
-                fresh = self.pack(call.input(1)?);
-                &fresh
-            }
+        let dtype = call.input(0)?.dtype();
+        if dtype == Dtype::F32 {
+            return Ok(vec![TensorData::F32(self.run_f32(call)?)]);
+        }
+        let Sizes { m, k, n } = self.sizes;
+        let walk = |rows: usize, columns: usize, transposed: bool| {
+            if transposed { [1, rows] } else { [columns, 1] }
         };
-        let shape = call.sizes(0);
-        let (m, n) = (shape[0], shape[1]);
-        let turned;
-        let mut a = call.f32(0)?;
-        if self.transpose_a {
-            turned = transposed(a, panels.k, m);
-            a = &turned;
-        }
-        let mut c = product(call.isa, m, a, panels);
-        if self.alpha.to_bits() != 1.0_f32.to_bits() {
-            c.iter_mut().for_each(|sum| *sum *= self.alpha);
-        }
-        if let Some(addend) = call.inputs.get(2).copied().flatten() {
-            let mut scaled = addend.as_f32().unwrap_or_default().to_vec();
-            if self.beta.to_bits() != 1.0_f32.to_bits() {
-                scaled.iter_mut().for_each(|x| *x *= self.beta);
-            }
-            let pair = Pair { a: &[m, n], b: &sizes(addend.shape()), out: &[m, n] };
-            c = apply(call.isa, Rule::Add, &c, &scaled, &pair)?;
-        }
-        Ok(vec![TensorData::F32(c)])
+        let chain =
+            Chain { sizes: self.sizes, a: walk(m, k, self.transpose_a), b: walk(k, n, self.transpose_b) };
+        let addend = self.c_strides.map(|strides| (2, strides));
+        let data = dispatch!(dtype, T: [F64 F16 BF16 I32 I64 U32 U64] => {
+            plain_product::gemm::<T>(call, &chain, (self.alpha, self.beta), addend)?
+        }, else return Err(Fault::Dtype { input: 0, expected: "a float or an integer", got: dtype }));
+        Ok(vec![data])
     }
-}
 
-/// `a[k, m]` as `[m, k]`.
-fn transposed(a: &[f32], k: usize, m: usize) -> Vec<f32> {
-    (0..m * k).map(|index| a[index % k * m + index / k]).collect()
-}
-
-fn product(isa: Isa, m: usize, a: &[f32], panels: &Panels) -> Vec<f32> {
-    let Panels { k, n, lanes } = panels;
-    let mut c = vec![0.0; m * n];
-    isa.run(Gemm { m, a, k: *k, n: *n, b: lanes, c: &mut c, stride_c: *n });
-    c
+    fn takes_tail(&self) -> Option<usize> {
+        Some(self.sizes.n.max(1))
+    }
 }
 
 /// `[.., m, k] * [.., k, n]`, outer dimensions broadcast.
-pub(crate) fn matmul(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+fn matmul(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     scope.arity(2, 2, 1)?;
-    let shapes = product_shapes(scope, scope.f32(0)?, scope.f32(1)?, Dtype::F32)?;
-    let output = shapes.output;
-    let macs = output.row_elements().saturating_mul(shapes.k);
-    let scratch = Panels::bytes(shapes.k, shapes.n);
-    let constant = scope.optional(1).is_some_and(|b| b.constant.is_some());
-    let loaded = if constant { scratch } else { 0 };
-    // Panels of one matrix, and where each pair of matrices starts.
-    let scratch = scratch.saturating_add(output.row_elements().saturating_mul(32));
-    let kernel = MatMulKernel { packed: None };
-    Ok(Prepared::one(output, kernel).macs(macs).scratch_bytes(scratch).loaded_bytes(loaded))
-}
-
-struct ProductShapes {
-    output: ValueType,
-    k: u64,
-    n: u64,
-}
-
-fn product_shapes(
-    scope: &Scope<'_>,
-    a: &ValueType,
-    b: &ValueType,
-    dtype: Dtype,
-) -> Result<ProductShapes, Fault> {
-    if a.rank() == 0 || b.rank() == 0 {
-        return Err(misfit("a matrix product", "at least 1 dimension", if a.rank() == 0 { a } else { b }));
-    }
-    let k = a.shape[a.rank() - 1];
-    let (k_of_b, n) = match b.shape[..] {
-        [k] => (k, Dim::Fixed(1)),
-        [.., k, n] => (k, n),
-        [] => (k, Dim::Fixed(1)),
-    };
-    let (Dim::Fixed(depth), Dim::Fixed(columns), true) = (k, n, k == k_of_b) else {
-        return Err(mixed_or_misfit(k, k_of_b, n, b));
-    };
-    let outer = |ty: &ValueType| ty.shape[..ty.rank().saturating_sub(2)].to_vec();
-    let mut shape = broadcast(&outer(a), &outer(b))?;
-    if a.rank() > 1 {
-        shape.push(a.shape[a.rank() - 2]);
-    }
-    if b.rank() > 1 {
-        shape.push(n);
-    }
-    Ok(ProductShapes { output: scope.value(dtype, shape)?, k: depth, n: columns })
-}
-
-#[derive(Debug)]
-struct MatMulKernel {
-    /// `b`, if it is a constant matrix.
-    packed: Option<Panels>,
-}
-
-impl Kernel for MatMulKernel {
-    fn load(&mut self, constants: &[Option<&Tensor>]) {
-        let b = constants.get(1).copied().flatten().filter(|b| b.shape().len() == 2);
-        self.packed = b.map(|b| {
-            let shape = sizes(b.shape());
-            Panels::pack(shape[0], shape[1], b.as_f32().unwrap_or_default(), shape[1], 1)
-        });
-    }
-
-    fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
-        let (a, b) = (call.f32(0)?, call.f32(1)?);
-        if let Some(panels) = &self.packed {
-            let rows = call.elements(0).checked_div(panels.n).unwrap_or(0);
-            return Ok(vec![TensorData::F32(product(call.isa, rows, a, panels))]);
-        }
-        if call.elements(0) == 0 {
-            return Ok(vec![TensorData::F32(Vec::new())]);
-        }
-        let walk = Matrices::new(&sizes(call.input(0)?.shape()), &sizes(call.input(1)?.shape()));
-        let mut out = Vec::with_capacity(call.elements(0));
-        for (at_a, at_b) in walk.offsets() {
-            let panels = Panels::pack(walk.k, walk.n, &b[at_b..at_b + walk.k * walk.n], walk.n, 1);
-            out.extend(product(call.isa, walk.m, &a[at_a..at_a + walk.m * walk.k], &panels));
-        }
-        Ok(vec![TensorData::F32(out)])
-    }
+    same_type(scope)?;
+    let (a, b) = (scope.input(0)?, scope.input(1)?);
+    let (stack, shape) = Stack::new(a, b)?;
+    let output = scope.value(a.dtype, shape)?;
+    let Sizes { k, n, .. } = stack.sizes;
+    let macs = output.count().saturating_mul(k as u64);
+    let panels = panels(scope, k, n);
+    let scratch = scratch(k, n, panels.is_some(), a).saturating_mul(2);
+    Ok(Prepared::one(output, MatMul { stack, panels }).macs(macs).scratch_bytes(scratch))
 }
 
 /// How the matrices of two broadcast stacks meet.
-struct Matrices {
-    m: usize,
-    k: usize,
-    n: usize,
-    outer_a: Vec<usize>,
-    outer_b: Vec<usize>,
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) sizes: Sizes,
+    /// Sizes of the outer dimensions of the output, and the steps of A and B along them, in matrices.
+    outer: Vec<[usize; 3]>,
 }
 
-impl Matrices {
-    fn new(a: &[usize], b: &[usize]) -> Self {
-        let k = a[a.len() - 1];
-        let m = if a.len() > 1 { a[a.len() - 2] } else { 1 };
-        let n = if b.len() > 1 { b[b.len() - 1] } else { 1 };
-        let outer = |shape: &[usize]| shape[..shape.len().saturating_sub(2)].to_vec();
-        Self { m, k, n, outer_a: outer(a), outer_b: outer(b) }
-    }
-
-    /// Where each pair of matrices starts.
-    fn offsets(&self) -> Vec<(usize, usize)> {
-        let rank = self.outer_a.len().max(self.outer_b.len());
-        let at =
-            |shape: &[usize], index: usize| (index + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
-        let mut pairs = vec![(0, 0)];
-        for index in 0..rank {
-            let (a, b) = (at(&self.outer_a, index), at(&self.outer_b, index));
-            let count = if a == 1 { b } else { a };
-            let next = |(x, y): (usize, usize)| {
-                (0..count)
-                    .map(move |i| (x * a + if a == 1 { 0 } else { i }, y * b + if b == 1 { 0 } else { i }))
-            };
-            pairs = pairs.into_iter().flat_map(next).collect();
+impl Stack {
+    /// The stack, and the shape of the output.
+    pub(crate) fn new(a: &ValueType, b: &ValueType) -> Result<(Self, Vec<usize>), Fault> {
+        if a.rank() == 0 || b.rank() == 0 {
+            let empty = if a.rank() == 0 { a } else { b };
+            return Err(misfit("a matrix product", "at least 1 dimension", empty));
         }
-        pairs.into_iter().map(|(x, y)| (x * self.m * self.k, y * self.k * self.n)).collect()
-    }
-}
-
-/// Bytes to INT32, exact modulo 2^32; zero points are scalars.
-pub(crate) fn matmul_integer(scope: &Scope<'_>) -> Result<Prepared, Fault> {
-    const BYTES: &[Dtype] = &[Dtype::I8, Dtype::U8];
-    scope.arity(2, 4, 1)?;
-    let (a, b) = (scope.typed(0, BYTES, "INT8 or UINT8")?, scope.typed(1, BYTES, "INT8 or UINT8")?);
-    for input in [2, 3] {
-        if let Some(zero) = scope.optional(input) {
-            scope.typed(input, BYTES, "INT8 or UINT8")?;
-            if zero.ty.batched() || zero.ty.row_elements() != 1 {
-                return Err(misfit("zero point of MatMulInteger", "one element", zero.ty));
+        let (outer_a, m, k) = match a.shape[..] {
+            [ref outer @ .., m, k] => (outer, m, k),
+            [k] => (&[][..], 1, k),
+            [] => (&[][..], 1, 1),
+        };
+        let (outer_b, k_of_b, n) = match b.shape[..] {
+            [ref outer @ .., k, n] => (outer, k, n),
+            [k] => (&[][..], k, 1),
+            [] => (&[][..], 1, 1),
+        };
+        if k != k_of_b {
+            return Err(misfit("B of a matrix product", format!("{k} rows, as A has columns"), b));
+        }
+        let rank = outer_a.len().max(outer_b.len());
+        let mut outer = vec![[1, 0, 0]; rank];
+        let (mut step_a, mut step_b) = (1, 1);
+        for (index, slot) in outer.iter_mut().enumerate().rev() {
+            let at = |shape: &[usize]| (index + shape.len()).checked_sub(rank).map_or(1, |i| shape[i]);
+            let (x, y) = (at(outer_a), at(outer_b));
+            if x != y && x != 1 && y != 1 {
+                return Err(misfit("B of a matrix product", format!("outer sizes that meet {outer_a:?}"), b));
             }
+            let size = if x == 1 { y } else { x };
+            *slot = [size, if x == 1 { 0 } else { step_a }, if y == 1 { 0 } else { step_b }];
+            (step_a, step_b) = (step_a * x, step_b * y);
         }
+        let mut shape: Vec<usize> = outer.iter().map(|[size, ..]| *size).collect();
+        if a.rank() > 1 {
+            shape.push(m);
+        }
+        if b.rank() > 1 {
+            shape.push(n);
+        }
+        Ok((Self { sizes: Sizes { m, k, n }, outer }, shape))
     }
-    let shapes = product_shapes(scope, a, b, Dtype::I32)?;
-    let macs = shapes.output.row_elements().saturating_mul(shapes.k);
-    let scratch = a.row_elements().saturating_add(b.row_elements()).saturating_mul(4);
-    let scratch = scratch.saturating_add(shapes.output.row_elements().saturating_mul(32));
-    Ok(Prepared::one(shapes.output, FnKernel(run_integer)).macs(macs).scratch_bytes(scratch))
+
+    /// Number of products.
+    pub(crate) fn count(&self) -> usize {
+        self.outer.iter().map(|[size, ..]| *size).product()
+    }
+
+    /// Which matrices of A and B the product `index` is of.
+    pub(crate) fn pair(&self, mut index: usize) -> (usize, usize) {
+        let (mut a, mut b) = (0, 0);
+        for [size, step_a, step_b] in self.outer.iter().rev() {
+            let at = index % size;
+            (a, b) = (a + at * step_a, b + at * step_b);
+            index /= size;
+        }
+        (a, b)
+    }
+
+    /// Whether all matrices of A meet one B: then they are one tall matrix.
+    fn is_tall(&self) -> bool {
+        self.outer.iter().all(|[size, _, step_b]| *size == 1 || *step_b == 0)
+            && (0..self.count().min(2)).all(|index| self.pair(index).0 == index)
+            && self
+                .outer
+                .iter()
+                .rev()
+                .try_fold(1, |expected, [size, step_a, _]| {
+                    (*size == 1 || *step_a == expected).then_some(expected * size)
+                })
+                .is_some()
+    }
 }
 
-fn run_integer(call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
-    if call.elements(0) == 0 {
-        return Ok(vec![TensorData::I32(Vec::new())]);
-    }
-    let zero = |input: usize| match call.inputs.get(input).copied().flatten() {
-        Some(tensor) => bytes_as_i32(tensor, 0).map(|values| values.first().copied().unwrap_or(0)),
-        None => Ok(0),
-    };
-    let a = bytes_as_i32(call.input(0)?, zero(2)?)?;
-    let b = bytes_as_i32(call.input(1)?, zero(3)?)?;
-    let walk = Matrices::new(&sizes(call.input(0)?.shape()), &sizes(call.input(1)?.shape()));
-    let mut out = vec![0; call.elements(0)];
-    let size = walk.m * walk.n;
-    for (index, (at_a, at_b)) in walk.offsets().into_iter().enumerate() {
-        let c = &mut out[index * size..(index + 1) * size];
-        gemm_i32(walk.m, walk.k, walk.n, &a[at_a..], &b[at_b..], c);
-    }
-    Ok(vec![TensorData::I32(out)])
+#[derive(Debug)]
+struct MatMul {
+    stack: Stack,
+    panels: Option<Panels>,
 }
 
-/// Bytes less the zero point.
-fn bytes_as_i32(tensor: &Tensor, zero: i32) -> Result<Vec<i32>, Fault> {
-    match tensor.data() {
-        TensorData::I8(v) => Ok(v.iter().map(|x| i32::from(*x) - zero).collect()),
-        TensorData::U8(v) => Ok(v.iter().map(|x| i32::from(*x) - zero).collect()),
-        other => Err(Fault::Dtype { input: 0, expected: "INT8 or UINT8", got: other.dtype() }),
+impl Kernel for MatMul {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
+        let dtype = call.input(0)?.dtype();
+        if dtype == Dtype::F32 {
+            return Ok(vec![TensorData::F32(self.run_f32(call)?)]);
+        }
+        let data = dispatch!(dtype, T: [F64 F16 BF16 I32 I64 U32 U64] => {
+            product_of::<T>(call, &self.stack)?
+        }, else return Err(Fault::Dtype { input: 0, expected: "a float or an integer", got: dtype }));
+        Ok(vec![data])
     }
+
+    fn takes_tail(&self) -> Option<usize> {
+        Some(self.stack.sizes.n.max(1))
+    }
+}
+
+impl MatMul {
+    fn run_f32(&self, call: &Call<'_>) -> Result<Vec<f32>, Fault> {
+        let Sizes { m, k, n } = self.stack.sizes;
+        let a = call.f32(0)?;
+        let mut out = call.f32s(call.elements(0));
+        if out.is_empty() {
+            return Ok(out);
+        }
+        if self.stack.is_tall() {
+            let b =
+                if self.panels.is_some() { Strided::rows(&[], 0) } else { Strided::rows(call.f32(1)?, n) };
+            with_panels(call.cpu, self.panels.as_ref(), k, n, b, |panels| {
+                let rows = self.stack.count() * m;
+                finish_product(call.cpu, rows, Strided::rows(a, k), panels, (0, call.tail), &mut out);
+            });
+            return Ok(out);
+        }
+        let (stack, tail, b) = (&self.stack, call.tail, call.f32(1)?);
+        let steps = stack.count().saturating_mul(m * n).saturating_mul(k);
+        if stack.count() > 1 && steps >= SHARED_STEPS {
+            let alone = call.cpu.alone();
+            call.cpu.chunks(&mut out, m * n, 0, |index, c| stacked(&alone, stack, index, (a, b), tail, c));
+        } else {
+            let products = out.chunks_mut(m * n).enumerate();
+            products.for_each(|(index, c)| stacked(call.cpu, stack, index, (a, b), tail, c));
+        }
+        Ok(out)
+    }
+}
+
+/// One product of a stack.
+fn stacked(
+    cpu: &Cpu,
+    stack: &Stack,
+    index: usize,
+    (a, b): (&[f32], &[f32]),
+    tail: Option<&TailCall<'_>>,
+    c: &mut [f32],
+) {
+    let Sizes { m, k, n } = stack.sizes;
+    let (at_a, at_b) = stack.pair(index);
+    let b = Strided::rows(&b[at_b * k * n..][..k * n], n);
+    with_panels(cpu, None, k, n, b, |panels| {
+        let a = Strided::rows(&a[at_a * m * k..][..m * k], k);
+        finish_product(cpu, m, a, panels, (index * m * n, tail), c);
+    });
+}
+
+/// A product, and the tail on outputs that begin at place `first`.
+fn finish_product(
+    cpu: &Cpu,
+    m: usize,
+    a: Strided<'_>,
+    b: PanelsRef<'_>,
+    (first, tail): (usize, Option<&TailCall<'_>>),
+    c: &mut [f32],
+) {
+    let n = b.n;
+    let finish = tail.map(|tail| {
+        move |row: usize, column: usize, piece: &mut [f32]| tail.apply(first + row * n + column, piece)
+    });
+    let epilogue = finish.as_ref().map(|f| f as Finish<'_, f32>);
+    let a = LeftMatrix::Strided(a);
+    Product { m, a, b, c, stride: n, bias: Bias::None, epilogue }.run(cpu);
 }

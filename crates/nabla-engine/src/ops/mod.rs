@@ -1,47 +1,76 @@
-//! Operators: one row each in [`OPERATORS`], the same shape for all.
+//! Operators: one row each in the tables of the families below, the same shape for all.
 //!
-//! A row says how an uploaded node is brought to canonical form (`import`) and how a canonical node is
-//! checked (`prepare`): attributes read to the last one, types and shapes inferred, cost counted, and a
-//! [`Kernel`] made that runs it. To add an operator, write these two functions beside their like and add a
-//! row.
+//! A row says how an uploaded node is brought to canonical form (`import`: from names and attributes alone,
+//! no shapes) and how a canonical node is checked for the shapes at hand (`prepare`): attributes read to
+//! the last one, types and shapes of the outputs, cost, and a [`Kernel`] that runs it. Some rows also say
+//! how constant operands are ordered for speed, once per session (`pack`). To add an operator, write these
+//! functions beside their like and add a row.
 //!
 //! # Rules
 //! - `prepare` sees canonical nodes from anywhere: it trusts nothing and allocates nothing large.
+//! - Shapes are numbers here: a plan is made for the sizes of a run. What a shape depends on must be a
+//!   constant of the plan ([`Scope::constant`]); where it is not, the planner prepares the node during
+//!   the run, with every operand known.
 //! - A kernel trusts shapes and constants, which `prepare` has checked, and no values.
-//! - Rows of the batch never meet.
 
 use std::fmt::Debug;
 
 use nabla_types::tensor::{Dtype, Tensor, TensorData};
 
-use crate::graph::attributes::AttributeReader;
-use crate::kernels::Isa;
-use crate::model::shape_text;
+use crate::graph::attributes::{AttributeReader, fault};
+use crate::kernels::{Buffer, Cpu, Isa, elementwise};
 use crate::onnx::upload::{Argument, Upload};
-use crate::plan::ValueType;
-use crate::{Dim, Fault, Limits};
+use crate::plan::{Pool, TailCall, ValueType};
+use crate::{Fault, Limits};
 
+mod along;
+mod attention;
 mod binary;
+mod broadcast;
 mod cast;
+mod choose;
 mod conv;
+mod einsum;
+mod elements;
+mod halves;
+mod identity;
+mod images;
 mod matmul;
 mod ml;
-mod normalize;
+mod movement;
+mod norms;
+mod numbers;
 mod pool;
+mod products;
+mod qlinear;
+mod qproducts;
 mod quantize;
+mod real;
+mod recurrent;
 mod reduce;
-mod shape;
+mod signal;
+mod text;
 mod unary;
+mod window;
 
 #[cfg(test)]
-pub(crate) mod testing;
+mod elementwise_tests;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use elements::{Element, dispatch, element_type};
+pub(crate) use halves::widened;
 
 /// Domain of the general operators.
 pub(crate) const ONNX: &str = "";
 /// Domain of trees, linear models and their like.
 pub(crate) const ONNX_ML: &str = "ai.onnx.ml";
+/// Domain of the operators that ONNX Runtime's quantiser writes.
+pub(crate) const MICROSOFT: &str = "com.microsoft";
+
+type Import = fn(&mut Upload<'_>) -> Result<(), Fault>;
+type Prepare = fn(&Scope<'_>) -> Result<Prepared, Fault>;
+type Pack = fn(&Scope<'_>, Isa) -> Result<Option<Packed>, Fault>;
 
 /// One operator.
 #[derive(Debug)]
@@ -56,14 +85,13 @@ pub(crate) struct Operator {
 #[derive(Debug)]
 enum Kind {
     /// A node of the canonical graph.
-    Node {
-        import: fn(&mut Upload<'_>) -> Result<(), Fault>,
-        prepare: fn(&Scope<'_>) -> Result<Prepared, Fault>,
-    },
+    Node { import: Import, prepare: Prepare, pack: Option<Pack> },
     /// Only in uploads: becomes a node of another operator.
-    Rewrite(fn(&mut Upload<'_>) -> Result<(), Fault>),
+    Rewrite(Import),
     /// Only in uploads: the output is another name for a constant or an input.
     Alias(fn(&mut Upload<'_>) -> Result<Argument, Fault>),
+    /// Known, but never run, for this reason.
+    Refused(&'static str),
 }
 
 /// What became of an uploaded node.
@@ -75,23 +103,19 @@ pub(crate) enum Imported {
 }
 
 impl Operator {
-    const fn node(
-        name: &'static str,
-        import: fn(&mut Upload<'_>) -> Result<(), Fault>,
-        prepare: fn(&Scope<'_>) -> Result<Prepared, Fault>,
-    ) -> Self {
-        Self { name, domain: ONNX, kind: Kind::Node { import, prepare } }
+    const fn node(name: &'static str, import: Import, prepare: Prepare) -> Self {
+        Self { name, domain: ONNX, kind: Kind::Node { import, prepare, pack: None } }
     }
 
-    const fn ml(
-        name: &'static str,
-        import: fn(&mut Upload<'_>) -> Result<(), Fault>,
-        prepare: fn(&Scope<'_>) -> Result<Prepared, Fault>,
-    ) -> Self {
-        Self { name, domain: ONNX_ML, kind: Kind::Node { import, prepare } }
+    const fn ml(name: &'static str, import: Import, prepare: Prepare) -> Self {
+        Self { name, domain: ONNX_ML, kind: Kind::Node { import, prepare, pack: None } }
     }
 
-    const fn rewrite(name: &'static str, rewrite: fn(&mut Upload<'_>) -> Result<(), Fault>) -> Self {
+    const fn microsoft(name: &'static str, import: Import, prepare: Prepare) -> Self {
+        Self { name, domain: MICROSOFT, kind: Kind::Node { import, prepare, pack: None } }
+    }
+
+    const fn rewrite(name: &'static str, rewrite: Import) -> Self {
         Self { name, domain: ONNX, kind: Kind::Rewrite(rewrite) }
     }
 
@@ -103,112 +127,160 @@ impl Operator {
         Self { name, domain, kind: Kind::Alias(alias) }
     }
 
+    /// An operator that is refused by name, with this hint.
+    const fn refused(name: &'static str, domain: &'static str, hint: &'static str) -> Self {
+        Self { name, domain, kind: Kind::Refused(hint) }
+    }
+
+    /// With a function that orders constant operands.
+    const fn packed(self, pack: Pack) -> Self {
+        match self.kind {
+            Kind::Node { import, prepare, .. } => {
+                Self { kind: Kind::Node { import, prepare, pack: Some(pack) }, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Bring an uploaded node to canonical form.
     pub(crate) fn import(&self, upload: &mut Upload<'_>) -> Result<Imported, Fault> {
         match self.kind {
             Kind::Node { import, .. } | Kind::Rewrite(import) => import(upload).map(|()| Imported::Node),
             Kind::Alias(alias) => alias(upload).map(Imported::Alias),
+            Kind::Refused(hint) => Err(Fault::Unsupported { what: self.name.to_owned(), hint }),
         }
     }
 
-    /// Check a canonical node and make its kernel.
+    /// Check a canonical node for the shapes at hand and make its kernel.
     pub(crate) fn prepare(&self, scope: &Scope<'_>) -> Result<Prepared, Fault> {
         match self.kind {
-            Kind::Node { prepare, .. } => prepare(scope),
-            Kind::Rewrite(_) | Kind::Alias(_) => Err(Fault::Unsupported {
+            Kind::Node { prepare, .. } => {
+                let prepared = prepare(scope)?;
+                scope.attributes.finish()?;
+                Ok(prepared)
+            }
+            Kind::Rewrite(_) | Kind::Alias(_) | Kind::Refused(_) => Err(Fault::Unsupported {
                 what: format!("{} in a canonical graph", self.name),
                 hint: "it only exists in uploads",
             }),
         }
     }
+
+    /// Whether it orders constant operands. Its `prepare` then looks at the values of large ones through
+    /// [`Scope::constant`] only, so that a load knows which weights a plan can do without.
+    pub(crate) fn packs(&self) -> bool {
+        matches!(self.kind, Kind::Node { pack: Some(_), .. })
+    }
+
+    /// Order the constant operands, if this operator does that. Operands that are not constant are `None`.
+    pub(crate) fn pack(&self, scope: &Scope<'_>, isa: Isa) -> Result<Option<Packed>, Fault> {
+        match self.kind {
+            Kind::Node { pack: Some(pack), .. } => pack(scope, isa),
+            _ => Ok(None),
+        }
+    }
 }
 
-/// Every operator, by name.
-pub(crate) static OPERATORS: &[Operator] = &[
-    Operator::node("Abs", unary::plain, unary::abs),
-    Operator::node("Add", binary::plain, binary::add),
-    Operator::node("ArgMax", reduce::import_arg_max, reduce::arg_max),
-    Operator::ml("ArrayFeatureExtractor", ml::extract::import, ml::extract::prepare),
-    Operator::node("AveragePool", pool::import_average, pool::average),
-    Operator::node("BatchNormalization", normalize::import_batch, normalize::batch),
-    Operator::node("Cast", cast::import, cast::prepare),
-    Operator::node("Clip", unary::import_clip, unary::clip),
-    Operator::node("Concat", shape::import_concat, shape::concat),
-    Operator::alias("Constant", ONNX, shape::alias_constant),
-    Operator::node("Conv", conv::import, conv::prepare),
-    Operator::node("DequantizeLinear", quantize::import, quantize::dequantize),
-    Operator::node("Div", binary::plain, binary::div),
-    Operator::alias("Dropout", ONNX, shape::alias_dropout),
-    Operator::node("Erf", unary::plain, unary::erf),
-    Operator::node("Exp", unary::plain, unary::exp),
-    Operator::rewrite("Flatten", shape::rewrite_flatten),
-    Operator::node("Gemm", matmul::import_gemm, matmul::gemm),
-    Operator::node("GlobalAveragePool", unary::plain, pool::global_average),
-    Operator::alias("Identity", ONNX, shape::alias_identity),
-    Operator::ml("LabelEncoder", ml::labels::import, ml::labels::prepare),
-    Operator::node("LeakyRelu", unary::import_leaky, unary::leaky),
-    Operator::ml("LinearClassifier", ml::linear::import_classifier, ml::linear::classifier),
-    Operator::ml("LinearRegressor", ml::linear::import_regressor, ml::linear::regressor),
-    Operator::node("Log", unary::plain, unary::ln),
-    Operator::node("LogSoftmax", normalize::import_softmax, normalize::log_softmax),
-    Operator::node("MatMul", unary::plain, matmul::matmul),
-    Operator::node("MatMulInteger", unary::plain, matmul::matmul_integer),
-    Operator::node("Max", binary::plain, binary::max),
-    Operator::node("MaxPool", pool::import_max, pool::max),
-    Operator::node("Min", binary::plain, binary::min),
-    Operator::node("Mul", binary::plain, binary::mul),
-    Operator::node("Neg", unary::plain, unary::neg),
-    Operator::ml("Normalizer", ml::scale::import_normalizer, ml::scale::normalizer),
-    Operator::node("QuantizeLinear", quantize::import, quantize::quantize),
-    Operator::node("ReduceMean", reduce::import, reduce::mean),
-    Operator::node("ReduceSum", reduce::import, reduce::sum),
-    Operator::node("Relu", unary::plain, unary::relu),
-    Operator::node("Reshape", shape::import_reshape, shape::reshape),
-    Operator::ml("Scaler", ml::scale::import_scaler, ml::scale::scaler),
-    Operator::node("Sigmoid", unary::plain, unary::sigmoid),
-    Operator::node("Softmax", normalize::import_softmax, normalize::softmax),
-    Operator::node("Sqrt", unary::plain, unary::sqrt),
-    Operator::rewrite("Squeeze", shape::rewrite_squeeze),
-    Operator::node("Sub", binary::plain, binary::sub),
-    Operator::node("Tanh", unary::plain, unary::tanh),
-    Operator::node("Transpose", shape::import_transpose, shape::transpose),
-    Operator::ml("TreeEnsembleClassifier", ml::trees::import::classifier, ml::trees::classifier),
-    Operator::ml("TreeEnsembleRegressor", ml::trees::import::regressor, ml::trees::regressor),
-    Operator::rewrite("Unsqueeze", shape::rewrite_unsqueeze),
-    Operator::alias("ZipMap", ONNX_ML, shape::alias_zip_map),
+/// The families. Each is sorted as it likes; names are unique.
+static FAMILIES: &[&[Operator]] = &[
+    along::OPERATORS,
+    attention::OPERATORS,
+    binary::OPERATORS,
+    cast::OPERATORS,
+    choose::OPERATORS,
+    conv::OPERATORS,
+    einsum::OPERATORS,
+    identity::OPERATORS,
+    images::OPERATORS,
+    matmul::OPERATORS,
+    ml::OPERATORS,
+    movement::OPERATORS,
+    norms::OPERATORS,
+    recurrent::OPERATORS,
+    reduce::OPERATORS,
+    signal::OPERATORS,
+    text::OPERATORS,
+    pool::OPERATORS,
+    qlinear::OPERATORS,
+    qproducts::OPERATORS,
+    quantize::OPERATORS,
+    unary::OPERATORS,
 ];
 
 /// Names of the operators that [`crate::import_onnx`] reads, sorted.
 #[must_use]
 pub fn supported_operators() -> &'static [&'static str] {
-    static NAMES: std::sync::LazyLock<Vec<&'static str>> =
-        std::sync::LazyLock::new(|| OPERATORS.iter().map(|operator| operator.name).collect());
+    static NAMES: std::sync::LazyLock<Vec<&'static str>> = std::sync::LazyLock::new(|| {
+        let read = sorted().iter().filter(|operator| !matches!(operator.kind, Kind::Refused(_)));
+        read.map(|operator| operator.name).collect()
+    });
     &NAMES
+}
+
+fn sorted() -> &'static [&'static Operator] {
+    static SORTED: std::sync::LazyLock<Vec<&'static Operator>> = std::sync::LazyLock::new(|| {
+        let mut all: Vec<&Operator> = FAMILIES.iter().flat_map(|family| family.iter()).collect();
+        all.sort_by_key(|operator| operator.name);
+        all
+    });
+    &SORTED
 }
 
 /// The operator of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Operator> {
-    let at = OPERATORS.binary_search_by(|operator| operator.name.cmp(name)).ok()?;
-    Some(&OPERATORS[at])
+    let at = sorted().binary_search_by(|operator| operator.name.cmp(name)).ok()?;
+    Some(sorted()[at])
+}
+
+/// Constants in the order that a kernel wants; made once per session, shared by its plans, and kept on disk
+/// by the model cache.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Packed {
+    pub(crate) buffers: Vec<Buffer>,
+    /// Inputs that the kernel no longer needs: their weights may be forgotten.
+    pub(crate) replaces: Vec<usize>,
+}
+
+impl Packed {
+    /// One buffer that replaces one input.
+    pub(crate) fn one(buffer: Buffer, input: usize) -> Self {
+        Self { buffers: vec![buffer], replaces: vec![input] }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.buffers.iter().map(|buffer| buffer.as_bytes().len() as u64).fold(0, u64::saturating_add)
+    }
 }
 
 /// A checked node: what comes out, what it costs, and how to run it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) outputs: Vec<ValueType>,
-    /// Multiply-adds per row; the plan adds one per output element.
+    /// Multiply-adds; the plan adds one per output element.
     pub(crate) macs: u64,
-    /// Bytes of scratch per row.
+    /// Bytes of scratch.
     pub(crate) scratch_bytes: u64,
-    /// Bytes that [`Kernel::load`] keeps.
-    pub(crate) loaded_bytes: u64,
+    /// The outputs depend on shapes and constants only: the planner may compute them at once.
+    pub(crate) known: bool,
     pub(crate) kernel: Box<dyn Kernel>,
 }
 
 impl Prepared {
+    /// Outputs of these types; no scratch, no cost beyond writing them.
+    pub(crate) fn new(outputs: Vec<ValueType>, kernel: impl Kernel + 'static) -> Self {
+        Self { outputs, macs: 0, scratch_bytes: 0, known: false, kernel: Box::new(kernel) }
+    }
+
     /// One output, no scratch, no cost beyond writing the output.
     pub(crate) fn one(output: ValueType, kernel: impl Kernel + 'static) -> Self {
-        Self { outputs: vec![output], macs: 0, scratch_bytes: 0, loaded_bytes: 0, kernel: Box::new(kernel) }
+        Self::new(vec![output], kernel)
+    }
+
+    /// Outputs that are already computed, because they depend on shapes or constants only.
+    pub(crate) fn known(tensors: Vec<Tensor>) -> Self {
+        let outputs = tensors.iter().map(ValueType::of).collect();
+        let kernel = FnKernel(move |_: &Call<'_>| Ok(tensors.iter().map(|t| t.data().clone()).collect()));
+        Self { known: true, ..Self::new(outputs, kernel) }
     }
 
     pub(crate) fn macs(self, macs: u64) -> Self {
@@ -218,49 +290,96 @@ impl Prepared {
     pub(crate) fn scratch_bytes(self, scratch_bytes: u64) -> Self {
         Self { scratch_bytes, ..self }
     }
-
-    pub(crate) fn loaded_bytes(self, loaded_bytes: u64) -> Self {
-        Self { loaded_bytes, ..self }
-    }
 }
 
 /// Runs one node.
 pub(crate) trait Kernel: Send + Sync + Debug {
-    /// Order constants for speed; called once before the first run. May do nothing.
-    fn load(&mut self, _constants: &[Option<&Tensor>]) {}
-
     /// Compute the outputs, in row-major order of the shapes in `call`.
     fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault>;
+
+    /// What this does to f32, as a step that the plan may join with its neighbours; it gives the same bits.
+    fn elementwise(&self) -> Option<ElementwiseForm> {
+        None
+    }
+
+    /// Whether the one output has the elements of input 0 as they are: it then takes over their memory, where
+    /// nobody else needs them.
+    fn renames(&self) -> bool {
+        false
+    }
+
+    /// Whether `run` applies [`Call::tail`] to its one f32 output: in pieces that never cross a multiple of this
+    /// many elements.
+    fn takes_tail(&self) -> Option<usize> {
+        None
+    }
+}
+
+/// A kernel as a step of [`crate::kernels::elementwise`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ElementwiseForm {
+    /// A function of input 0.
+    Unary(elementwise::Unary),
+    /// Input 0 is `x`, input 1 is `y`; either may be broadcast to the output.
+    Binary(elementwise::Binary),
 }
 
 /// One run of one node.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
-    pub(crate) isa: Isa,
+    pub(crate) cpu: &'a Cpu,
     pub(crate) inputs: &'a [Option<&'a Tensor>],
-    /// Shapes of the outputs.
-    pub(crate) shapes: &'a [Vec<u64>],
+    /// Types of the outputs, as `prepare` gave them.
+    pub(crate) outputs: &'a [ValueType],
+    pub(crate) packed: Option<&'a Packed>,
+    /// Memory of values that are no longer needed.
+    pub(crate) pool: &'a Pool,
+    /// Element-wise steps that follow, for a kernel that takes them.
+    pub(crate) tail: Option<&'a TailCall<'a>>,
 }
 
 impl<'a> Call<'a> {
     pub(crate) fn input(&self, input: usize) -> Result<&'a Tensor, Fault> {
-        let found = self.inputs.get(input).copied().flatten();
-        found.ok_or(Fault::Arity { what: "inputs", expected: "the inputs that were planned", got: input })
+        self.optional(input).ok_or(Fault::Arity {
+            what: "inputs",
+            expected: "the inputs that were planned",
+            got: input,
+        })
+    }
+
+    pub(crate) fn optional(&self, input: usize) -> Option<&'a Tensor> {
+        self.inputs.get(input).copied().flatten()
     }
 
     pub(crate) fn f32(&self, input: usize) -> Result<&'a [f32], Fault> {
+        self.slice::<f32>(input)
+    }
+
+    /// Elements of an input of this type.
+    pub(crate) fn slice<T: Element>(&self, input: usize) -> Result<&'a [T], Fault> {
         let tensor = self.input(input)?;
-        tensor.as_f32().ok_or(Fault::Dtype { input, expected: "FP32", got: tensor.dtype() })
+        T::slice(tensor.data()).ok_or(Fault::Dtype { input, expected: T::DTYPE.name(), got: tensor.dtype() })
     }
 
     /// Elements of output `output`.
     pub(crate) fn elements(&self, output: usize) -> usize {
-        self.shapes.get(output).map_or(0, |shape| sizes(shape).iter().product())
+        self.outputs.get(output).map_or(0, ValueType::elements)
     }
 
     /// Sizes of output `output`.
-    pub(crate) fn sizes(&self, output: usize) -> Vec<usize> {
-        self.shapes.get(output).map_or(Vec::new(), |shape| sizes(shape))
+    pub(crate) fn shape(&self, output: usize) -> &'a [usize] {
+        self.outputs.get(output).map_or(&[], |ty| &ty.shape)
+    }
+
+    /// Memory for `count` f32 of arbitrary content.
+    pub(crate) fn f32s(&self, count: usize) -> Vec<f32> {
+        self.pool.f32s(count)
+    }
+
+    /// Memory for `count` elements of arbitrary content; f32 from the pool.
+    pub(crate) fn space<T: Element>(&self, count: usize) -> Vec<T> {
+        let pooled = if T::DTYPE == Dtype::F32 { T::take(TensorData::F32(self.f32s(count))) } else { None };
+        pooled.unwrap_or_else(|| vec![T::default(); count])
     }
 }
 
@@ -277,27 +396,31 @@ pub(crate) struct Scope<'a> {
     /// Outputs that the node has.
     pub(crate) outputs: usize,
     pub(crate) limits: &'a Limits,
+    pub(crate) packed: Option<&'a Packed>,
 }
 
 /// An input, as `prepare` sees it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operand<'a> {
     pub(crate) ty: &'a ValueType,
-    /// The value, if it is a constant.
+    /// The value, if it is known.
     pub(crate) constant: Option<&'a Tensor>,
 }
 
 impl<'a> Scope<'a> {
-    /// Bytes of the constants that the node takes: what checking them costs.
-    pub(crate) fn constant_bytes(&self) -> u64 {
-        let constants = self.operands.iter().flatten().filter_map(|operand| operand.constant);
-        let bytes =
-            |tensor: &Tensor| tensor.data().len() as u64 * tensor.dtype().size_bytes().unwrap_or(1) as u64;
-        constants.map(bytes).fold(0, u64::saturating_add)
-    }
-
     /// Refuse another number of inputs (the first `least` must be given) or outputs.
     pub(crate) fn arity(&self, least: usize, most: usize, outputs: usize) -> Result<(), Fault> {
+        self.arity_between(least, most, outputs, outputs)
+    }
+
+    /// As [`Self::arity`], with optional outputs.
+    pub(crate) fn arity_between(
+        &self,
+        least: usize,
+        most: usize,
+        least_outputs: usize,
+        most_outputs: usize,
+    ) -> Result<(), Fault> {
         const WORDS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9 or more"];
         let word = |count: usize| WORDS[count.min(9)];
         let given = self.operands.iter().take_while(|operand| operand.is_some()).count();
@@ -305,14 +428,22 @@ impl<'a> Scope<'a> {
             return Err(Fault::Arity { what: "inputs at least", expected: word(least), got: given });
         }
         if self.operands.len() > most {
+            let got = self.operands.len();
+            return Err(Fault::Arity { what: "inputs at most", expected: word(most), got });
+        }
+        if self.outputs < least_outputs {
             return Err(Fault::Arity {
-                what: "inputs at most",
-                expected: word(most),
-                got: self.operands.len(),
+                what: "outputs at least",
+                expected: word(least_outputs),
+                got: self.outputs,
             });
         }
-        if self.outputs != outputs {
-            return Err(Fault::Arity { what: "outputs", expected: word(outputs), got: self.outputs });
+        if self.outputs > most_outputs {
+            return Err(Fault::Arity {
+                what: "outputs at most",
+                expected: word(most_outputs),
+                got: self.outputs,
+            });
         }
         Ok(())
     }
@@ -341,13 +472,42 @@ impl<'a> Scope<'a> {
         self.typed(input, &[Dtype::F32], "FP32")
     }
 
-    /// A constant input.
+    /// A known input: a constant of the plan, or any input when the node is prepared during the run.
     pub(crate) fn constant(&self, input: usize, what: &'static str) -> Result<&'a Tensor, Fault> {
         self.input(input)?;
         self.optional(input).and_then(|operand| operand.constant).ok_or(Fault::NotConstant { input, what })
     }
 
-    /// A constant f32 input with this many elements.
+    /// Known integers (INT64 or INT32).
+    pub(crate) fn ints(&self, input: usize, what: &'static str) -> Result<Vec<i64>, Fault> {
+        let tensor = self.constant(input, what)?;
+        match tensor.data() {
+            TensorData::I64(v) => Ok(v.clone()),
+            TensorData::I32(v) => Ok(v.iter().map(|x| i64::from(*x)).collect()),
+            other => Err(Fault::Dtype { input, expected: "INT64 or INT32", got: other.dtype() }),
+        }
+    }
+
+    /// Known integers, or `None` if the input is not given.
+    pub(crate) fn optional_ints(&self, input: usize, what: &'static str) -> Result<Option<Vec<i64>>, Fault> {
+        self.optional(input).map(|_| self.ints(input, what)).transpose()
+    }
+
+    /// A known input with exactly one element, as `T`.
+    pub(crate) fn scalar<T: Element>(&self, input: usize, what: &'static str) -> Result<T, Fault> {
+        let tensor = self.constant(input, what)?;
+        match T::slice(tensor.data()) {
+            Some([value]) => Ok(value.clone()),
+            Some(_) => Err(Fault::Shape {
+                what,
+                expected: "one element".to_owned(),
+                got: format!("{:?}", tensor.shape()),
+            }),
+            None => Err(Fault::Dtype { input, expected: T::DTYPE.name(), got: tensor.dtype() }),
+        }
+    }
+
+    /// A known f32 input with this many elements.
     pub(crate) fn constant_f32(
         &self,
         input: usize,
@@ -359,18 +519,25 @@ impl<'a> Scope<'a> {
         if values.len() == count {
             return Ok(values);
         }
-        Err(Fault::Shape { what, expected: format!("{count} elements"), got: shape_text(&ty.shape) })
+        Err(misfit(what, format!("{count} elements"), ty))
     }
 
     /// A checked type of an output.
-    pub(crate) fn value(&self, dtype: Dtype, shape: Vec<Dim>) -> Result<ValueType, Fault> {
+    pub(crate) fn value(&self, dtype: Dtype, shape: Vec<usize>) -> Result<ValueType, Fault> {
         ValueType::new(dtype, shape, self.limits)
     }
 }
 
+/// An axis counted from the end if it is negative, as an index below `rank`.
+pub(crate) fn axis(name: &str, axis: i64, rank: usize) -> Result<usize, Fault> {
+    let from_start = if axis < 0 { axis.checked_add(i64::try_from(rank).unwrap_or(0)) } else { Some(axis) };
+    let index = from_start.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank);
+    index.ok_or_else(|| fault(name, &format!("an axis from -{rank} to {rank} - 1"), &axis.to_string()))
+}
+
 /// A shape fault in words.
 pub(crate) fn misfit(what: &'static str, expected: impl Into<String>, got: &ValueType) -> Fault {
-    Fault::Shape { what, expected: expected.into(), got: shape_text(&got.shape) }
+    Fault::Shape { what, expected: expected.into(), got: format!("{:?}", got.shape) }
 }
 
 /// Run a kernel for its result only, where a closure is clearer than a struct.
@@ -388,5 +555,30 @@ where
 {
     fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
         (self.0)(call)
+    }
+}
+
+/// As [`FnKernel`], with its form for the planner.
+pub(crate) struct FormKernel<F> {
+    pub(crate) form: Option<ElementwiseForm>,
+    pub(crate) run: F,
+}
+
+impl<F> Debug for FormKernel<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FormKernel").field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
+impl<F> Kernel for FormKernel<F>
+where
+    F: Fn(&Call<'_>) -> Result<Vec<TensorData>, Fault> + Send + Sync,
+{
+    fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
+        (self.run)(call)
+    }
+
+    fn elementwise(&self) -> Option<ElementwiseForm> {
+        self.form
     }
 }

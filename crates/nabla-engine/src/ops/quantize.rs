@@ -1,140 +1,391 @@
-//! Linear quantisation.
+//! Linear quantisation: reals to levels and back.
 
-use nabla_types::tensor::{Dtype, Tensor, TensorData};
+use std::borrow::Cow;
 
-use super::{Call, Kernel, Prepared, Scope, misfit};
-use crate::kernels::math;
-use crate::onnx::upload::Upload;
-use crate::{Dim, Fault};
+use nabla_types::tensor::{Dtype, Tensor, TensorData, bf16_from_f64, f16_from_f64};
 
-pub(crate) fn import(upload: &mut Upload<'_>) -> Result<(), Fault> {
-    upload.require_int("block_size", 0)?;
-    upload.require_int("output_dtype", 0)?;
-    upload.require_int("precision", 0)?;
-    upload.ignore("saturate");
-    let rank = upload.ty(0)?.rank();
-    let scalar = upload.ty(1)?.rank() == 0;
-    let axis = if scalar {
-        upload.ignore("axis");
-        0
-    } else {
-        upload.take_axis("axis", 1, rank)?
-    };
-    upload.set_index("axis", axis)
+use super::identity::{dtype_attribute, plain};
+use super::{Call, FnKernel, Kernel, Operator, Prepared, Scope, axis, misfit};
+use crate::Fault;
+use crate::graph::attributes::fault;
+use crate::kernels::quant::{Dequantize, Levels, Quantize, Stored};
+use crate::kernels::{Body, Fma, Isa};
+use crate::plan::ValueType;
+
+pub(super) static OPERATORS: &[Operator] = &[
+    Operator::node("DequantizeLinear", plain, dequantize),
+    Operator::node("DynamicQuantizeLinear", plain, dynamic),
+    Operator::node("QuantizeLinear", plain, quantize),
+];
+
+const SCALES: &[Dtype] = &[Dtype::F32, Dtype::F16, Dtype::BF16];
+const NARROW: &[Dtype] = &[Dtype::I8, Dtype::U8, Dtype::I16, Dtype::U16];
+/// Elements below which work is not shared.
+const GRAIN: usize = 1 << 15;
+
+/// Which scale an element has.
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    /// The same for all.
+    One,
+    /// Runs of `run` neighbours take turns with `count` scales.
+    Axis { run: usize, count: usize },
+    /// `block` entries along an axis share a scale; `inner` neighbours lie behind each entry.
+    Blocks { size: usize, inner: usize, block: usize },
 }
 
-/// `x / scale`, rounded to the nearest integer (ties to even), plus the zero point, saturated.
-pub(crate) fn quantize(scope: &Scope<'_>) -> Result<Prepared, Fault> {
-    let x = scope.f32(0)?;
-    let dtype = match scope.optional(2) {
-        Some(zero) => zero.ty.dtype,
-        None => Dtype::U8,
-    };
-    prepare(scope, x, dtype, true)
-}
-
-/// `(q - zero point) * scale`.
-pub(crate) fn dequantize(scope: &Scope<'_>) -> Result<Prepared, Fault> {
-    let x = scope.typed(0, &[Dtype::I8, Dtype::U8, Dtype::I32], "INT8, UINT8 or INT32")?;
-    prepare(scope, x, Dtype::F32, false)
-}
-
-fn prepare(
-    scope: &Scope<'_>,
-    x: &crate::plan::ValueType,
-    dtype: Dtype,
-    to_integers: bool,
-) -> Result<Prepared, Fault> {
-    scope.arity(2, 3, 1)?;
-    let scale = scope.f32(1)?;
-    scope.constant(1, "scale")?;
-    let axis = scope.attributes.index("axis", x.rank().max(1))?;
-    let whole = scale.rank() == 0 || (scale.rank() == 1 && scale.row_elements() == 1);
-    let per_axis = scale.rank() == 1 && x.shape.get(axis) == scale.shape.first();
-    if !whole && !per_axis {
-        return Err(misfit("scale", format!("one element, or one per entry of axis {axis}"), scale));
+impl Layout {
+    /// From the shapes and the attributes `axis` and `block_size`.
+    fn read(scope: &Scope<'_>, x: &ValueType, scale: &ValueType) -> Result<Self, Fault> {
+        let block = scope.attributes.int_or("block_size", 0)?;
+        let given = scope.attributes.int_or("axis", 1)?;
+        if scale.elements() == 1 && scale.rank() <= 1 && block == 0 {
+            return Ok(Self::One);
+        }
+        let at = axis("axis", given, x.rank())?;
+        let inner = x.shape[at + 1..].iter().product();
+        if block == 0 {
+            if scale.rank() != 1 || scale.shape[0] != x.shape[at] {
+                let expected = format!("one element, or {} for axis {at}", x.shape[at]);
+                return Err(misfit("scale", expected, scale));
+            }
+            return Ok(Self::Axis { run: inner, count: x.shape[at] });
+        }
+        let block =
+            usize::try_from(block).map_err(|_| fault("block_size", "0 or a size", &block.to_string()))?;
+        let mut shape = x.shape.clone();
+        shape[at] = x.shape[at].div_ceil(block);
+        if scale.shape != shape {
+            return Err(misfit("scale", format!("{shape:?}, one for each block"), scale));
+        }
+        Ok(Self::Blocks { size: x.shape[at], inner, block })
     }
+
+    /// Neighbours that have one scale, and the scale of the element `first`, where such a run begins.
+    fn run(self, first: usize, count: usize) -> (usize, usize) {
+        match self {
+            Self::One => (count.max(1), 0),
+            Self::Axis { run, count } => (run.max(1), first / run.max(1) % count.max(1)),
+            Self::Blocks { size, inner, block } => {
+                let (entry, behind) = (first / inner.max(1), first % inner.max(1));
+                let (outer, at) = (entry / size.max(1), entry % size.max(1));
+                (1, (outer * size.div_ceil(block) + at / block) * inner + behind)
+            }
+        }
+    }
+}
+
+/// Check what both directions share: scale and zero point.
+fn parameters(scope: &Scope<'_>, x: &ValueType, zeros: Dtype) -> Result<Layout, Fault> {
+    scope.arity(2, 3, 1)?;
+    let scale = scope.typed(1, SCALES, "FP32, FP16 or BFLOAT16")?;
     if let Some(zero) = scope.optional(2) {
-        let expected = if to_integers { dtype } else { x.dtype };
-        scope.typed(2, &[expected], "INT8 or UINT8, as the quantised tensor")?;
-        scope.typed(2, &[Dtype::I8, Dtype::U8, Dtype::I32], "INT8, UINT8 or INT32")?;
-        scope.constant(2, "zero point")?;
-        if zero.ty.row_elements() != scale.row_elements() {
+        scope.typed(2, &[zeros], "the type of the levels")?;
+        if zero.ty.elements() != scale.elements() {
             return Err(misfit("zero point", "as many elements as the scale", zero.ty));
         }
     }
-    if to_integers && !matches!(dtype, Dtype::I8 | Dtype::U8) {
-        return Err(Fault::Dtype { input: 2, expected: "INT8 or UINT8", got: dtype });
-    }
-    let inner = x.shape.iter().skip(axis + 1).map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 });
-    let inner = usize::try_from(inner.fold(1_u64, u64::saturating_mul)).unwrap_or(usize::MAX);
-    let output = scope.value(dtype, x.shape.clone())?;
-    let macs = x.row_elements().saturating_mul(2);
-    let scratch = x.row_elements().saturating_mul(4).saturating_add(scale.row_elements().saturating_mul(4));
-    Ok(Prepared::one(output, Quantize { inner, to: dtype }).macs(macs).scratch_bytes(scratch))
+    Layout::read(scope, x, scale)
 }
 
-#[derive(Debug)]
-struct Quantize {
-    /// Neighbours that share a scale, if there are several scales.
-    inner: usize,
-    to: Dtype,
-}
-
-impl Kernel for Quantize {
-    fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
-        let (x, scales) = (call.input(0)?, call.f32(1)?);
-        let zeros = match call.inputs.get(2).copied().flatten() {
-            Some(zero) => integers(zero),
-            None => vec![0; scales.len()],
-        };
-        let of = |index: usize| if scales.len() == 1 { 0 } else { index / self.inner % scales.len() };
-        let output = match (self.to, x.data()) {
-            (Dtype::I8, TensorData::F32(v)) => TensorData::I8(levels(
-                v,
-                |i| (scales[of(i)], zeros[of(i)]),
-                i32::from(i8::MIN),
-                |q| i8::try_from(q).ok(),
-            )),
-            (Dtype::U8, TensorData::F32(v)) => {
-                TensorData::U8(levels(v, |i| (scales[of(i)], zeros[of(i)]), 0, |q| u8::try_from(q).ok()))
-            }
-            _ => {
-                let levels = integers(x);
-                let real = |(i, q): (usize, &i32)| nearest_f32(q.wrapping_sub(zeros[of(i)])) * scales[of(i)];
-                TensorData::F32(levels.iter().enumerate().map(real).collect())
-            }
-        };
-        Ok(vec![output])
-    }
-}
-
-/// Quantised levels; 256 of them from `least` up. NaN becomes the zero point.
-#[expect(clippy::cast_possible_truncation, reason = "saturates, as specified")]
-fn levels<T: Default>(
-    x: &[f32],
-    parameters: impl Fn(usize) -> (f32, i32),
-    least: i32,
-    narrow: impl Fn(i32) -> Option<T>,
-) -> Vec<T> {
-    let level = |(index, value): (usize, &f32)| {
-        let (scale, zero) = parameters(index);
-        let rounded = math::round_ties_even(value / scale) as i32;
-        narrow(rounded.saturating_add(zero).clamp(least, least + 255)).unwrap_or_default()
+/// `level(x / scale)`.
+fn quantize(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+    let x = scope.typed(
+        0,
+        &[Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::I32],
+        "FP32, FP16, BFLOAT16 or INT32",
+    )?;
+    let given = scope.optional(2).map(|zero| zero.ty.dtype);
+    let wanted = match scope.attributes.int_or("output_dtype", 0)? {
+        0 => None,
+        _ => Some(dtype_attribute(scope, "output_dtype", None)?),
     };
-    x.iter().enumerate().map(level).collect()
+    let dtype = given.or(wanted).unwrap_or(Dtype::U8);
+    if wanted.is_some_and(|wanted| wanted != dtype) {
+        return Err(fault("output_dtype", "the type of the zero point", "another"));
+    }
+    if !NARROW.contains(&dtype) {
+        return Err(Fault::Dtype { input: 2, expected: "INT8, UINT8, INT16 or UINT16", got: dtype });
+    }
+    match scope.attributes.int_or("precision", 0)? {
+        0 | 1 => {}
+        got => return Err(fault("precision", "FP32", &format!("type number {got}"))),
+    }
+    // It speaks of 8-bit floats only.
+    scope.attributes.flag_or("saturate", true)?;
+    let layout = parameters(scope, x, dtype)?;
+    let output = scope.value(dtype, x.shape.clone())?;
+    let scratch = x.count().saturating_mul(4).saturating_add(scope.input(1)?.count().saturating_mul(8));
+    let kernel = QuantizeKernel { layout, to: dtype };
+    Ok(Prepared::one(output, kernel).macs(x.count().saturating_mul(2)).scratch_bytes(scratch))
 }
 
-fn integers(tensor: &Tensor) -> Vec<i32> {
+/// `(level - zero) * scale`.
+fn dequantize(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+    const LEVELS: &[Dtype] = &[Dtype::I8, Dtype::U8, Dtype::I16, Dtype::U16, Dtype::I32];
+    let x = scope.typed(0, LEVELS, "INT8, UINT8, INT16, UINT16 or INT32")?;
+    let scale = scope.typed(1, SCALES, "FP32, FP16 or BFLOAT16")?.dtype;
+    let dtype = match scope.attributes.int_or("output_dtype", 0)? {
+        0 => scale,
+        _ => dtype_attribute(scope, "output_dtype", None)?,
+    };
+    if !SCALES.contains(&dtype) {
+        return Err(fault("output_dtype", "FP32, FP16 or BFLOAT16", &format!("{dtype}")));
+    }
+    let layout = parameters(scope, x, x.dtype)?;
+    let output = scope.value(dtype, x.shape.clone())?;
+    let scratch = x.count().saturating_mul(4).saturating_add(scope.input(1)?.count().saturating_mul(8));
+    let kernel = DequantizeKernel { layout, to: dtype };
+    Ok(Prepared::one(output, kernel).macs(x.count().saturating_mul(2)).scratch_bytes(scratch))
+}
+
+/// Any float, or INT32, as f32.
+pub(crate) fn floats(tensor: &Tensor) -> Cow<'_, [f32]> {
+    #[expect(clippy::cast_precision_loss, reason = "rounding to nearest is the rule")]
+    match tensor.data() {
+        TensorData::F32(v) => Cow::Borrowed(v),
+        TensorData::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
+        TensorData::BF16(v) => v.iter().map(|x| x.to_f32()).collect(),
+        TensorData::I32(v) => v.iter().map(|x| *x as f32).collect(),
+        _ => Cow::Borrowed(&[]),
+    }
+}
+
+/// Integers of up to 32 bits.
+pub(crate) fn integers(tensor: &Tensor) -> Vec<i32> {
     match tensor.data() {
         TensorData::I8(v) => v.iter().map(|x| i32::from(*x)).collect(),
         TensorData::U8(v) => v.iter().map(|x| i32::from(*x)).collect(),
+        TensorData::I16(v) => v.iter().map(|x| i32::from(*x)).collect(),
+        TensorData::U16(v) => v.iter().map(|x| i32::from(*x)).collect(),
         TensorData::I32(v) => v.clone(),
         _ => Vec::new(),
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "rounding to nearest is the rule")]
-fn nearest_f32(x: i32) -> f32 {
-    x as f32
+/// f32 as another float type, rounded once.
+fn narrowed(values: Vec<f32>, dtype: Dtype) -> TensorData {
+    match dtype {
+        Dtype::F16 => TensorData::F16(values.into_iter().map(|x| f16_from_f64(f64::from(x))).collect()),
+        Dtype::BF16 => TensorData::BF16(values.into_iter().map(|x| bf16_from_f64(f64::from(x))).collect()),
+        _ => TensorData::F32(values),
+    }
+}
+
+/// Scales and zero points of a call.
+fn scales<'a>(call: &Call<'a>) -> Result<(Cow<'a, [f32]>, Vec<i32>), Fault> {
+    let scales = floats(call.input(1)?);
+    let zeros = call.optional(2).map_or_else(|| vec![0; scales.len()], integers);
+    Ok((scales, zeros))
+}
+
+#[derive(Debug)]
+struct QuantizeKernel {
+    layout: Layout,
+    to: Dtype,
+}
+
+impl Kernel for QuantizeKernel {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
+        let x = floats(call.input(0)?);
+        Ok(vec![match self.to {
+            Dtype::I8 => {
+                let mut out = vec![0_i8; x.len()];
+                self.fill(call, &x, [-128, 127], bytemuck::cast_slice_mut::<_, u8>(&mut out))?;
+                TensorData::I8(out)
+            }
+            Dtype::I16 => {
+                let mut out = vec![0_i16; x.len()];
+                self.fill(call, &x, [-32768, 32767], bytemuck::cast_slice_mut::<_, u16>(&mut out))?;
+                TensorData::I16(out)
+            }
+            Dtype::U16 => {
+                let mut out = vec![0_u16; x.len()];
+                self.fill(call, &x, [0, 65535], &mut out)?;
+                TensorData::U16(out)
+            }
+            _ => {
+                let mut out = vec![0_u8; x.len()];
+                self.fill(call, &x, [0, 255], &mut out)?;
+                TensorData::U8(out)
+            }
+        }])
+    }
+}
+
+impl QuantizeKernel {
+    fn fill<T: Stored + Send>(
+        &self,
+        call: &Call<'_>,
+        x: &[f32],
+        [least, most]: [i32; 2],
+        out: &mut [T],
+    ) -> Result<(), Fault> {
+        let (scales, zeros) = scales(call)?;
+        let isa = call.cpu.isa();
+        let fill = |x: &[f32], index: usize, out: &mut [T]| {
+            let levels = Levels::new(least, most, zeros[index]);
+            isa.run(Quantize { x, scale: scales[index], levels, out });
+        };
+        if matches!(self.layout, Layout::One) {
+            call.cpu.chunks(out, GRAIN, 2 * GRAIN, |chunk, out| {
+                fill(&x[chunk * GRAIN..chunk * GRAIN + out.len()], 0, out);
+            });
+            return Ok(());
+        }
+        let mut at = 0;
+        while at < x.len() {
+            let (run, index) = self.layout.run(at, x.len());
+            fill(&x[at..at + run], index, &mut out[at..at + run]);
+            at += run;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct DequantizeKernel {
+    layout: Layout,
+    to: Dtype,
+}
+
+impl Kernel for DequantizeKernel {
+    fn run(&self, call: &Call<'_>) -> Result<Vec<TensorData>, Fault> {
+        let mut out = call.f32s(call.elements(0));
+        match call.input(0)?.data() {
+            TensorData::I8(v) => self.fill(call, v, &mut out)?,
+            TensorData::U8(v) => self.fill(call, v, &mut out)?,
+            TensorData::I16(v) => self.fill(call, v, &mut out)?,
+            TensorData::U16(v) => self.fill(call, v, &mut out)?,
+            TensorData::I32(v) => self.fill(call, v, &mut out)?,
+            other => return Err(Fault::Dtype { input: 0, expected: "levels", got: other.dtype() }),
+        }
+        Ok(vec![narrowed(out, self.to)])
+    }
+}
+
+impl DequantizeKernel {
+    fn fill<T: Copy + Into<i32> + Sync>(
+        &self,
+        call: &Call<'_>,
+        x: &[T],
+        out: &mut [f32],
+    ) -> Result<(), Fault> {
+        let (scales, zeros) = scales(call)?;
+        let isa = call.cpu.isa();
+        let fill = |x: &[T], index: usize, out: &mut [f32]| {
+            isa.run(Dequantize { x, scale: scales[index], zero: zeros[index], out });
+        };
+        if matches!(self.layout, Layout::One) {
+            call.cpu.chunks(out, GRAIN, 2 * GRAIN, |chunk, out| {
+                fill(&x[chunk * GRAIN..chunk * GRAIN + out.len()], 0, out);
+            });
+            return Ok(());
+        }
+        let mut at = 0;
+        while at < x.len() {
+            let (run, index) = self.layout.run(at, x.len());
+            fill(&x[at..at + run], index, &mut out[at..at + run]);
+            at += run;
+        }
+        Ok(())
+    }
+}
+
+/// UINT8 over the range of the input, which always holds 0.
+fn dynamic(scope: &Scope<'_>) -> Result<Prepared, Fault> {
+    scope.arity(1, 1, 3)?;
+    let x = scope.f32(0)?;
+    let y = scope.value(Dtype::U8, x.shape.clone())?;
+    let (scale, zero) = (scope.value(Dtype::F32, Vec::new())?, scope.value(Dtype::U8, Vec::new())?);
+    let kernel = FnKernel(|call: &Call<'_>| {
+        let (x, isa) = (call.f32(0)?, call.cpu.isa());
+        let (scale, zero) = chosen(isa, x);
+        let mut out = vec![0; x.len()];
+        let levels = Levels::new(0, 255, i32::from(zero));
+        call.cpu.chunks(&mut out, GRAIN, 2 * GRAIN, |chunk, out| {
+            let x = &x[chunk * GRAIN..chunk * GRAIN + out.len()];
+            isa.run(Quantize { x, scale, levels, out });
+        });
+        Ok(vec![TensorData::U8(out), TensorData::F32(vec![scale]), TensorData::U8(vec![zero])])
+    });
+    Ok(Prepared::new(vec![y, scale, zero], kernel).macs(x.count().saturating_mul(3)))
+}
+
+/// Scale and zero point for these values.
+fn chosen(isa: Isa, x: &[f32]) -> (f32, u8) {
+    let [least, most] = isa.run(Range(x));
+    let scale = if least < most { (most - least) / 255.0 } else { 1.0 };
+    let zero = Levels::new(0, 255, 0).level(-least / scale);
+    (scale, u8::low(zero))
+}
+
+/// The least and the greatest of the values and 0; NaN takes no part.
+struct Range<'a>(&'a [f32]);
+
+impl Body for Range<'_> {
+    type Out = [f32; 2];
+
+    #[inline(always)]
+    fn run<F: Fma>(self) -> [f32; 2] {
+        const LANES: usize = 16;
+        let (mut least, mut most) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        let (rows, rest) = self.0.as_chunks::<LANES>();
+        let mut take = |lane: usize, x: f32| {
+            least[lane] = if x < least[lane] { x } else { least[lane] };
+            most[lane] = if x > most[lane] { x } else { most[lane] };
+        };
+        for row in rows {
+            for (lane, x) in row.iter().enumerate() {
+                take(lane, *x);
+            }
+        }
+        for (lane, x) in rest.iter().enumerate() {
+            take(lane, *x);
+        }
+        let fold = |all: [f32; LANES], f: fn(f32, f32) -> bool| {
+            all.into_iter().fold(0.0, |best, x| if f(x, best) { x } else { best })
+        };
+        [fold(least, |x, y| x < y), fold(most, |x, y| x > y)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::onnx::testing::{FLOAT, File, Value, run};
+
+    #[test]
+    fn ties_go_to_even_and_the_rest_saturates() {
+        let model = File::new()
+            .input("x", FLOAT, &["6"])
+            .output("y")
+            .weight("s", &[], &[2.0])
+            .node("QuantizeLinear", &["x", "s"], &["y"], &[])
+            .import();
+        let x = [1.0, 3.0, -1.0, 1e30, f32::NAN, f32::INFINITY];
+        let y = run(model.unwrap(), &[("x", &[6], &x)]).unwrap();
+        let levels = Tensor::new(vec![6], TensorData::U8(vec![0, 2, 0, 255, 0, 255]));
+        assert_eq!(y[0], levels.unwrap());
+    }
+
+    #[test]
+    fn hostile_axes_and_blocks_are_refused() {
+        for (name, value) in [("axis", 7), ("axis", i64::MIN), ("block_size", -1), ("block_size", i64::MAX)] {
+            let model = File::new()
+                .input("x", FLOAT, &["2", "3"])
+                .output("y")
+                .weight("s", &[2, 2], &[1.0; 4])
+                .node("QuantizeLinear", &["x", "s"], &["y"], &[(name, Value::Int(value))])
+                .import();
+            assert!(model.is_err(), "{name} {value}");
+        }
+    }
+
+    #[test]
+    fn a_range_holds_zero_and_skips_nan() {
+        assert_eq!(chosen(Isa::Scalar, &[]), (1.0, 0));
+        assert_eq!(chosen(Isa::Scalar, &[f32::NAN, 2.55]), (2.55 / 255.0, 0));
+        assert_eq!(chosen(Isa::Scalar, &[-2.55]).1, 255);
+    }
 }
