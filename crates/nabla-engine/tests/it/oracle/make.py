@@ -14,6 +14,7 @@ RNG = np.random.default_rng(0)
 TYPES = {
     "float32": ("FP32", TensorProto.FLOAT),
     "float64": ("FP64", TensorProto.DOUBLE),
+    "int16": ("INT16", TensorProto.INT16),
     "int64": ("INT64", TensorProto.INT64),
     "int32": ("INT32", TensorProto.INT32),
     "int8": ("INT8", TensorProto.INT8),
@@ -41,7 +42,7 @@ def tensor_json(name, value):
     return {"name": name, "shape": list(value.shape), "datatype": TYPES[kind][0], "data": data}
 
 
-def case(label, op, inputs, constants=(), outputs=1, tolerance=1e-6, domain="", opset=17, batch=False, **attributes):
+def case(label, op, inputs, constants=(), outputs=1, tolerance=1e-6, domain="", opset=17, ml=3, batch=False, **attributes):
     """One node. `inputs` are fed, `constants` are initializers behind them (None leaves one out)."""
     if op.startswith("TreeEnsemble") and attributes.get("post_transform", "NONE") == "NONE":
         tolerance = 0.0  # only comparisons and sums in one order: bit for bit
@@ -64,7 +65,7 @@ def case(label, op, inputs, constants=(), outputs=1, tolerance=1e-6, domain="", 
         [onnx_output(name) for name in results],
         [numpy_helper.from_array(c, n) for n, c in zip(constant_names, constants) if c is not None],
     )
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid(ML, 3)]
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid(ML, ml)]
     model = helper.make_model(graph, opset_imports=imports, ir_version=8)
     encoded = model.SerializeToString(deterministic=True)
     session = ort.InferenceSession(encoded, providers=["CPUExecutionProvider"])
@@ -273,7 +274,101 @@ def tree_models():
     classifier("many votes", forest(6, leq, lambda t, n: [0, 1, 2], positive, "class"), labels=(3, 4, 9), post_transform="PROBIT", tolerance=1e-4)
 
 
-for make in [elementwise, matrices, images, shapes, casts, reductions, quantised, linear_models, tree_models]:
+def more_learning():
+    x = normal(5, 3)
+    x[0, 0], x[1, 2] = np.nan, 0.5
+    case("Binarizer", "Binarizer", [x[1:]], domain=ML, threshold=0.5)
+    case("Imputer", "Imputer", [x], domain=ML, imputed_value_floats=[1.0, 2.0, 3.0], replaced_value_float=float("nan"))
+    case("Imputer of one value", "Imputer", [x], domain=ML, imputed_value_floats=[9.0], replaced_value_float=0.5)
+    case("Imputer of integers", "Imputer", [np.array([[1, 2], [2, 3]], np.int64)], domain=ML, imputed_value_int64s=[7, 8], replaced_value_int64=2)
+    case("OneHotEncoder", "OneHotEncoder", [np.array([[1, 2], [9, 3]], np.int64)], domain=ML, cats_int64s=[1, 2, 3])
+    case("OneHotEncoder of floats", "OneHotEncoder", [np.array([[1.7, 2.0], [9.0, -3.5]], np.float32)], domain=ML, cats_int64s=[1, 2, -3])
+    case("OneHotEncoder of texts", "OneHotEncoder", [np.array(["a", "b", "z"], object)], domain=ML, cats_strings=["a", "b"])
+    case("FeatureVectorizer", "FeatureVectorizer", [normal(3, 2), normal(3, 4)], domain=ML, inputdimensions=[2, 4])
+    case("FeatureVectorizer of integers", "FeatureVectorizer", [np.array([[1, 2], [3, 4]], np.int64)], domain=ML, inputdimensions=[2])
+    case("FeatureVectorizer wider and narrower", "FeatureVectorizer", [normal(3, 2), normal(3, 4)], domain=ML, inputdimensions=[3, 2])
+    cats = {"cats_int64s": [1, 2, 2], "cats_strings": ["a", "b", "c"]}
+    case("CategoryMapper of texts", "CategoryMapper", [np.array(["a", "c", "z"], object)], domain=ML, default_int64=-5, **cats)
+    case("CategoryMapper of integers", "CategoryMapper", [np.array([[1, 2, 3]], np.int64)], domain=ML, default_string="none", **cats)
+    case("LabelEncoder of opset 1", "LabelEncoder", [np.array(["b", "z"], object)], domain=ML, ml=1, classes_strings=["a", "b"], default_int64=-3)
+    case("LabelEncoder with a key twice", "LabelEncoder", [np.array([1, 2], np.int64)], domain=ML, keys_int64s=[1, 1], values_int64s=[10, 20])
+    case("LabelEncoder of opset 4 with a key twice", "LabelEncoder", [np.array([1, 2], np.int64)], domain=ML, ml=4, keys_int64s=[1, 1], values_int64s=[10, 20])
+    case("LabelEncoder of floats", "LabelEncoder", [np.array([1.5, np.nan, -0.0], np.float32)], domain=ML, ml=4, keys_floats=[1.5, float("nan"), 0.0], values_floats=[1.0, 2.0, 3.0])
+    tensor = lambda values, name: numpy_helper.from_array(np.array(values), name)
+    case("LabelEncoder of doubles", "LabelEncoder", [np.array([1.5, 2.5])], domain=ML, ml=4, keys_tensor=tensor([1.5, 0.1], "k"), values_tensor=tensor([0.1, 7.0], "v"), default_tensor=tensor([-1.0], "d"))
+    case("LabelEncoder to small integers", "LabelEncoder", [np.array(["a", "q"], object)], domain=ML, ml=4, keys_strings=["a"], values_tensor=tensor(np.array([3], np.int16), "v"), default_tensor=tensor(np.array([-4], np.int16), "d"))
+
+
+def machines():
+    from sklearn.svm import SVC, SVR, NuSVC, OneClassSVM
+    import skl2onnx
+
+    x = normal(60, 3)
+    for kernel in ["linear", "poly", "rbf", "sigmoid"]:
+        svms = [(SVR(kernel=kernel).fit(x, x[:, 0] * x[:, 1]), "SVR"), (OneClassSVM(kernel=kernel).fit(x), "one class")]
+        for classes in [2, 3, 4]:
+            y = np.argsort(np.argsort(x[:, 0] + x[:, 1] ** 2)) * classes // 60
+            svms.append((SVC(kernel=kernel).fit(x, y), f"{classes} classes"))
+            svms.append((SVC(kernel=kernel, probability=True, random_state=0).fit(x, y), f"{classes} classes, probabilities"))
+        for svm, name in svms:
+            onx = skl2onnx.to_onnx(svm, x[:1], options={"zipmap": False} if "classes" in name else None)
+            node = next(n for n in onx.graph.node if n.op_type.startswith("SVM"))
+            attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+            attributes = {k: v.decode() if isinstance(v, bytes) else v for k, v in attributes.items()}
+            case(f"{node.op_type} {kernel} {name}", node.op_type, [normal(7, 3)], domain=ML, outputs=len(node.output), tolerance=2e-5, **attributes)
+    for post in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO"]:
+        y = (x[:, 0] > 0).astype(int)
+        for classes in [2, 3]:
+            vectors = normal(2 * classes, 3)
+            shared = dict(kernel_type="RBF", kernel_params=[0.5, 0.0, 3.0], post_transform=post, classlabels_ints=list(range(classes)))
+            coefficients = normal((classes - 1) * 2 * classes)
+            for sign, values in [("signed", coefficients), ("positive", np.abs(coefficients))]:
+                case(f"SVMClassifier {post} {classes} {sign}", "SVMClassifier", [normal(7, 3)], domain=ML, outputs=2, tolerance=2e-6, support_vectors=vectors.ravel().tolist(), coefficients=values.tolist(), vectors_per_class=[2] * classes, rho=normal(classes * (classes - 1) // 2).tolist(), **shared)
+            for sign, values in [("signed", normal(classes * 3)), ("positive", np.abs(normal(classes * 3)))]:
+                case(f"SVMClassifier linear {post} {classes} {sign}", "SVMClassifier", [normal(7, 3)], domain=ML, outputs=2, tolerance=2e-6, coefficients=values.tolist(), rho=[0.25], **(shared | {"kernel_type": "LINEAR"}))
+
+
+def wide_trees():
+    x = np.concatenate([RNG.normal(size=(12, 4)), [[np.nan, 0, np.nan, 1]]])
+    leq, one, signed = ["BRANCH_LEQ"], lambda tree, node: [0], lambda: RNG.normal()
+
+    def wide(attributes, names):
+        for name in names:
+            values = np.array(attributes.pop(name)) + 1e-9
+            attributes[f"{name}_as_tensor"] = numpy_helper.from_array(values, name)
+        return attributes
+
+    for aggregate in ["SUM", "AVERAGE", "MIN", "MAX"]:
+        case(f"TreeEnsembleRegressor {aggregate} of doubles", "TreeEnsembleRegressor", [x], domain=ML, **forest(9, leq, one, signed, "target"), n_targets=1, aggregate_function=aggregate, base_values=[0.5])
+        attributes = wide(forest(9, leq, one, signed, "target"), ["nodes_values", "target_weights"])
+        case(f"TreeEnsembleRegressor {aggregate} of wide tables", "TreeEnsembleRegressor", [x], domain=ML, **attributes, n_targets=1, aggregate_function=aggregate)
+    for post in ["NONE", "LOGISTIC", "SOFTMAX"]:
+        for labels, targets in [([0, 1], one), ([0, 1, 2], lambda t, n: [t % 3])]:
+            case(f"TreeEnsembleClassifier of doubles {len(labels)} {post}", "TreeEnsembleClassifier", [x], domain=ML, outputs=2, classlabels_int64s=labels, post_transform=post, **forest(9, leq, targets, signed, "class"))
+    whole = RNG.integers(-2, 3, (9, 4))
+    for kind in [np.int64, np.int32]:
+        case(f"TreeEnsembleClassifier of {kind.__name__}", "TreeEnsembleClassifier", [whole.astype(kind)], domain=ML, outputs=2, classlabels_int64s=[0, 1], **forest(9, leq, one, signed, "class"))
+
+    for kind in [np.float32, np.float64]:
+        # ONNX Runtime takes 1 for LOGISTIC and 2 for SOFTMAX; the specification has them the other way round.
+        for post in [0, 3] if kind is np.float32 else [0]:
+            for aggregate in range(4):
+                modes = np.array([0, 1, 2, 3, 4, 5, 6, 0, 1], np.uint8)
+                tensor = lambda values, name: numpy_helper.from_array(np.array(values, kind), name)
+                case(
+                    f"TreeEnsemble {kind.__name__} {post} {aggregate}", "TreeEnsemble", [(RNG.integers(-4, 5, (20, 4)) / 2).astype(kind)],
+                    domain=ML, ml=5, n_targets=2, aggregate_function=aggregate, post_transform=post, tree_roots=[0, 3, 6],
+                    nodes_modes=numpy_helper.from_array(modes, "m"), nodes_featureids=[0, 1, 2, 3, 0, 1, 2, 3, 0],
+                    nodes_splits=tensor(RNG.integers(-2, 3, 9) / 2, "s"),
+                    nodes_truenodeids=[1, 0, 2, 4, 6, 7, 7, 9, 11], nodes_trueleafs=[0, 1, 1, 0, 1, 1, 0, 1, 1],
+                    nodes_falsenodeids=[2, 1, 3, 5, 4, 5, 8, 8, 10], nodes_falseleafs=[0, 1, 1, 0, 1, 1, 0, 1, 1],
+                    leaf_targetids=[0, 1, 0, 1, 1, 1, 0, 0, 1, 0, 0, 1], leaf_weights=tensor(RNG.normal(size=12), "w"),
+                    membership_values=tensor([1.0, 3.0, 2.0, np.nan], "v"),
+                    tolerance=0.0 if post == 0 else 1e-6,
+                )
+
+
+for make in [elementwise, matrices, images, shapes, casts, reductions, quantised, linear_models, tree_models, more_learning, machines, wide_trees]:
     make()
 with open("cases.json", "w") as file:
     file.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in CASES) + "\n]\n")

@@ -1,0 +1,14 @@
+//! The engine against the world: ONNX's node tests, exported models and their recorded answers, the bundled
+//! models, and the same bits on every instruction set, thread count and batch.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics is a test that fails")]
+
+mod cases;
+mod conformance;
+mod dynamic;
+mod files;
+mod hostile;
+mod models;
+mod oracle;
+mod rows;
+mod threads;
+mod zoo;
