@@ -3,9 +3,9 @@
 use std::sync::{Arc, LazyLock};
 
 use nabla_engine::{
-    Dim, Engine, Kernels, Limits, Model, NoExternalData, Port, Runtime, Session, import_onnx,
+    Dim, Engine, Kernels, Limits, Model, NoExternalData, Port, Runtime, Session, import_onnx, survey_onnx,
 };
-use nabla_types::tensor::{Dtype, NamedTensor, Tensor, TensorData};
+use nabla_types::tensor::{Dtype, NamedTensor, Tensor, TensorData, bf16_from_f64, f16_from_f64};
 
 use crate::{check::accepted, sections::Sections};
 
@@ -23,12 +23,17 @@ pub fn limits() -> Limits {
         peak_bytes_max: 1 << 23,
         weight_bytes_max: 1 << 21,
         batch_max: 4,
+        symbol_max: 8,
+        symbols: std::collections::BTreeMap::new(),
     }
 }
 
-/// An ONNX file. What is imported has one canonical form, keeps its limits and runs alike on all kernels.
+/// An ONNX file. What is imported has one canonical form, keeps its limits and runs alike on all kernels, and
+/// can be surveyed.
 pub fn onnx(bytes: &[u8]) {
+    let survey = accepted(survey_onnx(bytes, &limits()), bytes);
     if let Some(model) = accepted(import_onnx(bytes, &NoExternalData, &limits()), bytes) {
+        assert!(survey.is_some(), "imported, but not surveyed");
         let (graph, weights) = (model.graph_bytes(), model.weights_bytes());
         let again = Model::from_parts(&graph, &weights, &limits()).expect("our own bytes");
         assert_eq!((again.graph_bytes(), again.weights_bytes()), (graph, weights), "two canonical forms");
@@ -77,7 +82,7 @@ fn check_run(scalar: &dyn Session, vector: &dyn Session, inputs: &[NamedTensor],
     match (accepted(defined, bytes), accepted(fast, bytes)) {
         (Some(defined), Some(fast)) => {
             assert_eq!(defined, fast, "the kernels differ");
-            assert_eq!(defined.len(), scalar.model().outputs().len());
+            assert_eq!(defined.len(), scalar.interface().outputs().len());
         }
         (defined, fast) => assert_eq!(defined.is_some(), fast.is_some(), "only one of the kernels fails"),
     }
@@ -105,6 +110,12 @@ fn filled(port: &Port, rows: u64) -> Option<Tensor> {
         Dtype::U8 => TensorData::U8(numbers.map(|number| number.unsigned_abs() as u8).collect()),
         Dtype::Bool => TensorData::Bool(numbers.map(|number| number > 0).collect()),
         Dtype::String => TensorData::String(numbers.map(|number| number.to_string()).collect()),
+        Dtype::I16 => TensorData::I16(numbers.map(|number| number as i16).collect()),
+        Dtype::U16 => TensorData::U16(numbers.map(|number| number.unsigned_abs() as u16).collect()),
+        Dtype::U32 => TensorData::U32(numbers.map(|number| number.unsigned_abs() as u32).collect()),
+        Dtype::U64 => TensorData::U64(numbers.map(i64::unsigned_abs).collect()),
+        Dtype::F16 => TensorData::F16(numbers.map(|number| f16_from_f64(odd(number))).collect()),
+        Dtype::BF16 => TensorData::BF16(numbers.map(|number| bf16_from_f64(odd(number))).collect()),
     };
     Tensor::new(shape, data).ok()
 }

@@ -1,5 +1,5 @@
 //! Valid inputs to begin from: the golden vectors of `spec/vectors`, the models of `models`, and the small
-//! graphs of the engine's oracle, one for almost every operator.
+//! ONNX files of `fuzz/seeds/onnx.txt`, a line of hex each, for the operators of the first engine.
 
 use std::sync::LazyLock;
 
@@ -32,7 +32,7 @@ macro_rules! json {
 static WIRE: LazyLock<Value> = json!("spec/vectors/wire.json");
 static RECEIPTS: LazyLock<Value> = json!("spec/vectors/receipt.json");
 static CHAIN: LazyLock<Value> = json!("spec/vectors/ledger.json");
-static ORACLE: LazyLock<Value> = json!("crates/nabla-engine/tests/oracle/cases.json");
+const ONNX: &str = include_str!("../seeds/onnx.txt");
 const MODELS: [&[u8]; 2] =
     [include_bytes!("../../models/digits/model.onnx"), include_bytes!("../../models/tumor/model.onnx")];
 const EXAMPLES: [&str; 2] = [
@@ -241,10 +241,11 @@ pub fn texts() -> Vec<Vec<u8>> {
     amounts.chain(ids).chain(bare).chain(names).map(String::into_bytes).collect()
 }
 
-/// ONNX files: the oracle's small ones, and the repository's models.
+/// ONNX files: small ones, and the repository's models.
 #[must_use]
 pub fn onnx() -> Vec<Vec<u8>> {
-    each(&ORACLE, "model").map(unhex).chain(MODELS.map(<[u8]>::to_vec)).collect()
+    let small = ONNX.lines().map(|line| hex::decode(line).expect("seeds are hex"));
+    small.chain(MODELS.map(<[u8]>::to_vec)).collect()
 }
 
 /// Canonical graphs with their weights.

@@ -45,7 +45,7 @@ pub fn manifest(bytes: &[u8]) {
     assert_eq!(manifest.to_bytes(), bytes, "two encodings of one manifest");
     assert_eq!(manifest.model_id().manifest_blob(), nabla_types::BlobId::of(bytes));
     for rows in [0, 1, 64, u64::MAX] {
-        let _ = manifest.usage([[rows, 8].as_slice()]);
+        let _ = manifest.usage([[rows, 8].as_slice(), &[rows; 9]]);
     }
 }
 

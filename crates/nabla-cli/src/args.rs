@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use nabla_engine::Kernels;
 use nabla_types::{Address, NetworkId, Opg, ReceiptId, RepoName, receipt::Salt};
 
 /// Publish a model, let anyone run it, and check every answer yourself.
@@ -107,6 +108,9 @@ The input has the shape of the Open Inference Protocol:
         #[arg(long, value_name = "OPG", default_value = "1")]
         max_price: Opg,
     },
+    /// Check, run and measure an ONNX file on this machine: no network, no wallet.
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Check a receipt, offline unless --replay is given.
     #[command(after_help = "\
 Example:
@@ -162,6 +166,91 @@ others are named. Without a network, any network's receipt is taken.")]
         /// For which shell.
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Say whether a model can be served, what it takes and gives, and what it costs.
+    #[command(after_help = "\
+Examples:
+  nabla model check models/digits/model.onnx
+  nabla model check bert.onnx --dim sequence=128 --json
+Exit code 0 if it can be served, 3 if not: then every operator that is not supported is listed.")]
+    Check {
+        /// The .onnx file; external data are read from its folder.
+        file: PathBuf,
+        /// Greatest size of an open dimension [default: what the model bears, up to 512].
+        #[arg(long, value_name = "NAME=MAX", value_parser = named_size)]
+        dim: Vec<NamedSize>,
+    },
+    /// Run a model and print its outputs with their digest, which is the same on every machine.
+    #[command(after_help = "\
+Examples:
+  nabla model run models/digits/model.onnx --input models/digits/examples/one.json
+  nabla model run model.onnx --input - --json < inputs.json
+The input has the shape of the Open Inference Protocol:
+  {\"inputs\": [{\"name\": \"image\", \"shape\": [1,1,8,8], \"datatype\": \"FP32\", \"data\": [...]}]}")]
+    Run {
+        /// The .onnx file; external data are read from its folder.
+        file: PathBuf,
+        /// File with the inputs, or - for standard input.
+        #[arg(long, short)]
+        input: PathBuf,
+        #[command(flatten)]
+        engine: EngineArgs,
+        /// Greatest size of an open dimension [default: what the model bears, up to 512].
+        #[arg(long, value_name = "NAME=MAX", value_parser = named_size)]
+        dim: Vec<NamedSize>,
+    },
+    /// Measure how fast a model runs here: medians of wall and CPU time, rows and operations a second.
+    #[command(after_help = "\
+Examples:
+  nabla model bench models/digits/model.onnx --batch 64
+  nabla model bench bert.onnx --dim sequence=128 --threads 1 --kernels scalar
+Without --input, inputs are drawn from a fixed seed: floats from -1 to 1, bytes of any value,
+other integers 0 or 1.")]
+    Bench {
+        /// The .onnx file; external data are read from its folder.
+        file: PathBuf,
+        /// File with the inputs, or - for standard input.
+        #[arg(long, short, conflicts_with_all = ["batch", "dim"])]
+        input: Option<PathBuf>,
+        /// Rows of a run [default: 1].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        batch: Option<u64>,
+        #[command(flatten)]
+        engine: EngineArgs,
+        /// Size of an open dimension [default: what the model bears, up to 512].
+        #[arg(long, value_name = "NAME=SIZE", value_parser = named_size)]
+        dim: Vec<NamedSize>,
+    },
+}
+
+/// How models are run here.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct EngineArgs {
+    /// Build of the kernels: auto, scalar, avx2, avx512 or neon. It changes speed, never bits.
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = nabla_node::config::kernels)]
+    pub(crate) kernels: Kernels,
+    /// Threads; their number changes speed, never bits [default: as many as the machine has].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+}
+
+/// An open dimension and a size for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedSize {
+    pub(crate) name: String,
+    pub(crate) size: u64,
+}
+
+/// Read `NAME=SIZE`. A name may hold `=`.
+fn named_size(text: &str) -> Result<NamedSize, String> {
+    let parsed = text.rsplit_once('=').and_then(|(name, size)| Some((name, size.parse::<u64>().ok()?)));
+    match parsed {
+        Some((name, size)) if !name.is_empty() && size > 0 => Ok(NamedSize { name: name.to_owned(), size }),
+        _ => Err("expected a name and a size of at least 1, such as sequence=128".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 mod completions;
 mod dev;
 mod doctor;
+mod model;
 mod models;
 mod network;
 mod push;
@@ -43,6 +44,7 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<()> {
         Command::Run { name, input, max_price } => {
             Box::pin(run::run(&context, &name, &input, max_price)).await
         }
+        Command::Model(command) => model::model(&context, command),
         Command::Verify { receipt, request, response, salt, payer, network, proof, replay } => {
             let files = verify::Files { receipt, request, response, salt, payer, network, proof };
             Box::pin(verify::verify(&context, files, replay)).await

@@ -58,11 +58,7 @@ pub(crate) fn summary(error: &anyhow::Error) -> Summary {
         let own = cause.downcast_ref::<Failure>().map(own);
         let client = || cause.downcast_ref::<ClientError>().map(client);
         let node = || cause.downcast_ref::<nabla_node::Error>().map(node);
-        let engine = || {
-            cause
-                .downcast_ref::<nabla_engine::Error>()
-                .map(|_| ("bad_model".to_owned(), None, exit::BAD_INPUT))
-        };
+        let engine = || cause.downcast_ref::<nabla_engine::Error>().map(engine);
         own.or_else(client).or_else(node).or_else(engine)
     });
     let (code, hint, exit) = known.unwrap_or_else(|| ("failed".to_owned(), None, exit::FAILED));
@@ -105,6 +101,16 @@ fn client(error: &ClientError) -> (String, Option<String>, u8) {
         _ => exit::FAILED,
     };
     (error.code().to_owned(), error.hint(), exit)
+}
+
+fn engine(error: &nabla_engine::Error) -> (String, Option<String>, u8) {
+    let (code, exit) = match error {
+        nabla_engine::Error::Input { .. } => ("bad_input", exit::BAD_INPUT),
+        nabla_engine::Error::Kernels { .. } => ("bad_argument", exit::BAD_INPUT),
+        nabla_engine::Error::FloatMode { .. } => ("failed", exit::FAILED),
+        _ => ("bad_model", exit::BAD_INPUT),
+    };
+    (code.to_owned(), None, exit)
 }
 
 fn node(error: &nabla_node::Error) -> (String, Option<String>, u8) {

@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod failure;
 mod home;
+mod inputs;
 mod output;
 mod package;
 

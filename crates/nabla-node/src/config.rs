@@ -5,13 +5,18 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZero,
     path::{Path, PathBuf},
 };
 
+use nabla_engine::{Engine, Kernels, UnknownKernels};
 use nabla_types::{Opg, chain::Role};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+
+/// Most threads of the engine.
+pub const THREADS_MAX: u32 = 1024;
 
 /// A node's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +44,9 @@ pub struct Config {
     /// The validator's URL; not needed by the validator itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<String>,
+    /// How models are run, by whichever role runs them.
+    #[serde(default)]
+    pub engine: EngineConfig,
     /// Settings of the role `validator`.
     #[serde(default)]
     pub validator: ValidatorConfig,
@@ -62,6 +70,47 @@ fn default_node_key() -> PathBuf {
 
 fn default_account_key() -> PathBuf {
     PathBuf::from("account.key")
+}
+
+/// How models are run. Neither setting changes a bit of any answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Threads that all runs share; 0 for as many as the machine has.
+    pub threads: u32,
+    /// Build of the kernels: `auto` for the fastest that the processor has, else as for [`kernels`].
+    pub kernels: String,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { threads: 0, kernels: "auto".to_owned() }
+    }
+}
+
+impl EngineConfig {
+    /// The engine with these settings.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKernels`]; [`Error::Engine`] if this processor lacks them or the threads do not start.
+    pub fn engine(&self) -> Result<Engine, Error> {
+        Engine::with_threads(kernels(&self.kernels)?, self.threads()).map_err(Error::Engine)
+    }
+
+    /// Number of threads.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let machine = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        usize::try_from(self.threads).ok().filter(|threads| *threads > 0).unwrap_or_else(machine)
+    }
+}
+
+/// The build of the kernels that has this name: `auto`, `scalar`, `avx2`.
+///
+/// # Errors
+/// [`UnknownKernels`].
+pub fn kernels(name: &str) -> Result<Kernels, UnknownKernels> {
+    name.parse()
 }
 
 /// Settings of a validator.
@@ -192,7 +241,13 @@ impl Config {
         if self.ledger.is_none() && !self.has(Role::Validator) {
             return Err("expected the validator's URL as `ledger`, got none".to_owned());
         }
-        Ok(())
+        if self.engine.threads > THREADS_MAX {
+            return Err(format!(
+                "expected at most {THREADS_MAX} engine.threads, got {}",
+                self.engine.threads
+            ));
+        }
+        kernels(&self.engine.kernels).map(drop).map_err(|error| format!("engine.kernels: {error}"))
     }
 
     /// Whether the node has this role.
@@ -247,5 +302,20 @@ mod tests {
         assert!(Config { roles: vec![], ..minimal() }.check().is_err());
         assert!(Config { ledger: None, ..minimal() }.check().is_err());
         assert!(Config { ledger: None, roles: vec![Role::Validator], ..minimal() }.check().is_ok());
+    }
+
+    #[test]
+    fn engine_settings_are_checked_before_anything_starts() {
+        let check = |threads, kernels: &str| {
+            let engine = EngineConfig { threads, kernels: kernels.to_owned() };
+            Config { engine, ..minimal() }.check().err().unwrap_or_default()
+        };
+        assert_eq!(check(0, "auto"), "");
+        assert_eq!(check(3, "scalar"), "");
+        assert!(check(1, "abacus").contains("kernels \"abacus\" are not known"));
+        assert!(check(THREADS_MAX + 1, "auto").contains("at most 1024"));
+        let engine = EngineConfig { threads: 2, kernels: "scalar".to_owned() };
+        assert_eq!(engine.engine().expect("always there").kernels(), "scalar");
+        assert!(EngineConfig::default().threads() > 0);
     }
 }

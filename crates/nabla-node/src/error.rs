@@ -74,6 +74,12 @@ pub enum Error {
     /// The journal cannot be used.
     #[error("the ledger's journal cannot be opened")]
     Journal(#[source] crate::validator::journal::JournalError),
+    /// The configuration names kernels that this version does not have.
+    #[error(transparent)]
+    UnknownKernels(#[from] nabla_engine::UnknownKernels),
+    /// The engine cannot run on this machine as it is asked to.
+    #[error("the engine cannot start")]
+    Engine(#[source] nabla_engine::Error),
     /// No randomness from the operating system.
     #[error("the operating system gave no random bytes")]
     NoRandomness(#[source] getrandom::Error),

@@ -4,8 +4,8 @@
 //! - A model is what its id says: manifest, graph and weights are each checked against their hashes, and
 //!   the graph's cost against the manifest's, before anything runs.
 //! - Fetched blobs stay in a content-addressed folder, which is checked again on every read.
-//! - One load per model at a time; others wait for it. Memory is bounded: the least recently used model
-//!   goes first.
+//! - One load per model at a time; others wait for it. Memory is bounded by what the runtime keeps of each
+//!   model once it is prepared: the least recently used model goes first.
 //!
 //! # When things go wrong
 //! A load that fails leaves nothing behind but blobs that were checked. The next call tries again.
@@ -153,7 +153,7 @@ impl Models {
     /// Let the least recently used go until what is left fits; never the one just asked for.
     fn evict(&self, keep: ModelId) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = |slot: &Slot| slot.loaded.get().map_or(0, |loaded| loaded.manifest.weights.size_bytes);
+        let bytes = |slot: &Slot| slot.loaded.get().map_or(0, |loaded| loaded.session.resident_bytes());
         while slots.by_id.values().map(bytes).sum::<u64>() > self.memory_bytes_max {
             let loaded = slots.by_id.iter().filter(|(id, slot)| **id != keep && slot.loaded.initialized());
             let Some(oldest) = loaded.min_by_key(|(_, slot)| slot.last_used).map(|(id, _)| *id) else {
@@ -175,8 +175,9 @@ impl Models {
         let (runtime, limits, expected) = (self.runtime.clone(), self.limits.clone(), manifest.clone());
         let prepare = move || {
             let parsed = Model::from_parts(&graph, &weights, &limits).map_err(|error| error.to_string())?;
-            let claimed = (expected.macs_per_row, expected.batched);
-            let found = (parsed.cost().macs, is_batched(&parsed));
+            let interface = parsed.interface();
+            let claimed = (expected.macs_per_row, expected.batched, expected.row_elements);
+            let found = (interface.cost().macs, interface.is_batched(), interface.row_elements());
             if claimed != found {
                 return Err(format!(
                     "expected the cost that its graph has {found:?}, its manifest says {claimed:?}"
@@ -241,12 +242,6 @@ fn report_rejected(fetched: &Fetched) {
     }
 }
 
-/// Whether the leading dimension of a model's inputs is a batch.
-#[must_use]
-pub fn is_batched(model: &Model) -> bool {
-    model.inputs().iter().any(|port| port.shape.first() == Some(&nabla_engine::Dim::Batch))
-}
-
 /// The manifest of an imported model, with its two blobs.
 #[must_use]
 pub fn manifest_of(model: &Model) -> (ModelManifest, Vec<u8>, Vec<u8>) {
@@ -255,9 +250,10 @@ pub fn manifest_of(model: &Model) -> (ModelManifest, Vec<u8>, Vec<u8>) {
         format: ModelManifest::FORMAT.to_owned(),
         kernel_spec: nabla_engine::KERNEL_SPEC,
         macs_per_row: model.cost().macs,
-        batched: is_batched(model),
+        batched: model.interface().is_batched(),
         graph: BlobRef::of(&graph),
         weights: BlobRef::of(&weights),
+        row_elements: model.interface().row_elements(),
     };
     (manifest, graph, weights)
 }

@@ -16,7 +16,9 @@ use nabla_types::{
 
 use crate::{
     Error,
-    config::{Config, GatewayConfig, InferenceConfig, StorageConfig, ValidatorConfig, VerifierConfig},
+    config::{
+        Config, EngineConfig, GatewayConfig, InferenceConfig, StorageConfig, ValidatorConfig, VerifierConfig,
+    },
     files::{account_key, node_key, write_new},
 };
 
@@ -147,6 +149,7 @@ impl Plan {
             account_key: PathBuf::from("account.key"),
             genesis: Path::new("..").join(GENESIS_FILE),
             ledger: (role != Role::Validator).then(|| format!("http://127.0.0.1:{validator}")),
+            engine: EngineConfig::default(),
             validator: ValidatorConfig { faucet_key, ..ValidatorConfig::default() },
             storage: StorageConfig::default(),
             inference: InferenceConfig::default(),

@@ -4,9 +4,9 @@ use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Publisher;
-use nabla_engine::{Engine, Kernels};
 use nabla_node::{
     Config, Node,
+    config::EngineConfig,
     network::{GENESIS_FILE, Plan},
     read_genesis,
 };
@@ -54,7 +54,7 @@ fn wipe(folder: &Path) -> Result<()> {
 }
 
 async fn start_all(folder: &Path, port: u16) -> Result<Vec<Node>> {
-    let engine = Arc::new(Engine::new(Kernels::Auto)?);
+    let engine = Arc::new(EngineConfig::default().engine()?);
     let mut nodes: Vec<Node> = Vec::new();
     for mut config in configs(folder, port)? {
         if let Some(validator) = nodes.first() {

@@ -3,7 +3,6 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Result;
-use nabla_engine::{Engine, Kernels};
 use nabla_node::{Config, Node, network::Plan};
 use serde_json::json;
 
@@ -37,7 +36,8 @@ pub(super) async fn start(context: &Context<'_>, config: &Path) -> Result<()> {
     let mut stop = std::pin::pin!(stop_signal()?);
     let config = Config::read(config)?;
     let (name, roles) = (config.name.clone(), config.roles.clone());
-    let started = Node::start(config, Arc::new(Engine::new(Kernels::Auto)?));
+    let engine = Arc::new(config.engine.engine()?);
+    let started = Node::start(config, engine);
     // A node may wait for its ledger for a while: a signal ends that, too.
     let node = tokio::select! {
         node = started => node?,

@@ -1,31 +1,23 @@
 //! `nabla run`: one paid, checked call.
 
 use std::{
-    io::Read,
     path::Path,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 use nabla_client::{Answer, Spending};
-use nabla_types::{Opg, RepoName, api::INFER_BYTES_MAX, receipt::SignedReceipt, tensor::TensorJson};
-use serde::Deserialize;
+use nabla_types::{Opg, RepoName, api::INFER_BYTES_MAX, receipt::SignedReceipt};
 use serde_json::json;
 
 use super::Context;
 use crate::{
-    failure::Failure,
     home::{Home, Network, now_s},
+    inputs::read_inputs,
 };
 
-/// Inputs in the shape of the Open Inference Protocol; what else stands beside them is left unread.
-#[derive(Debug, Deserialize)]
-struct Input {
-    inputs: Vec<TensorJson>,
-}
-
 pub(super) async fn run(context: &Context<'_>, name: &RepoName, input: &Path, price_max: Opg) -> Result<()> {
-    let inputs = read_inputs(input)?;
+    let inputs = read_inputs(input, INFER_BYTES_MAX)?;
     let account = context.home.wallet()?;
     let network = Network::connect(&context.url).await?;
     let spending = Spending { account: &account, price_max: Some(price_max), now_s: now_s() };
@@ -35,23 +27,6 @@ pub(super) async fn run(context: &Context<'_>, name: &RepoName, input: &Path, pr
     let folder = keep(&context.home, &network, &answer).await?;
     print(context, &answer, &folder, took);
     Ok(())
-}
-
-/// Read inputs from a file or, for `-`, from standard input.
-fn read_inputs(path: &Path) -> Result<Vec<TensorJson>> {
-    let mut bytes = Vec::new();
-    let limit = INFER_BYTES_MAX as u64;
-    let read = match path.as_os_str().as_encoded_bytes() {
-        b"-" => std::io::stdin().take(limit).read_to_end(&mut bytes),
-        _ => std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)),
-    };
-    read.map_err(|error| Failure::bad_file(path, error))?;
-    let input: Input = serde_json::from_slice(&bytes).map_err(|error| Failure::BadFile {
-        path: path.to_owned(),
-        reason: error.to_string(),
-        hint: Some("expected {\"inputs\": [{\"name\", \"shape\", \"datatype\", \"data\"}]}".to_owned()),
-    })?;
-    Ok(input.inputs)
 }
 
 /// Keep the answer with the proof that the ledger has its receipt.

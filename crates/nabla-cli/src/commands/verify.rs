@@ -9,8 +9,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nabla_engine::{Engine, Kernels, Limits, Model, Runtime};
+use nabla_engine::{Limits, Model, Runtime};
 use nabla_node::{
+    config::EngineConfig,
     models::Loaded,
     replay::{Replay, replay},
 };
@@ -154,7 +155,7 @@ async fn fetch_model(network: &Network, claims: &Receipt) -> Result<Loaded> {
     let graph = network.blobs.get(manifest.graph).await?.bytes;
     let weights = network.blobs.get(manifest.weights).await?.bytes;
     let model = Arc::new(Model::from_parts(&graph, &weights, &Limits::default())?);
-    Ok(Loaded { session: Engine::new(Kernels::Auto)?.prepare(model)?, manifest })
+    Ok(Loaded { session: EngineConfig::default().engine()?.prepare(model)?, manifest })
 }
 
 /// One line for each check, skipped ones as plainly as failed ones.

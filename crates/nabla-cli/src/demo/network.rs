@@ -3,8 +3,8 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, Result};
-use nabla_engine::{Engine, Kernels, Runtime};
-use nabla_node::{Config, Node, network::Plan};
+use nabla_engine::{Engine, Runtime};
+use nabla_node::{Config, Node, config::EngineConfig, network::Plan};
 use nabla_pay::AccountKey;
 use nabla_types::chain::Role;
 use tempfile::TempDir;
@@ -42,7 +42,7 @@ impl DemoNetwork {
             verifier_poll_ms: 50,
             ..Plan::development(0)
         };
-        let engine = Arc::new(Engine::new(Kernels::Auto)?);
+        let engine = Arc::new(EngineConfig::default().engine()?);
         let mut seats = Vec::new();
         let mut ledger = None;
         for path in plan.write(folder.path())? {

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
+use nabla_engine::{Limits, supported_operators};
 use nabla_node::{
     Config,
-    config::{GatewayConfig, InferenceConfig, StorageConfig, ValidatorConfig, VerifierConfig},
+    config::{EngineConfig, GatewayConfig, InferenceConfig, StorageConfig, ValidatorConfig, VerifierConfig},
 };
 
 use crate::program::{Dev, Ran, Sandbox, repository, ten_ports};
@@ -29,7 +30,7 @@ const NOT_RUN: [(&str, &str); 3] = [
 ];
 
 /// The names that blocks may be marked with.
-const TESTS: [&str; 3] = ["walkthrough", "ten processes", "config"];
+const TESTS: [&str; 4] = ["walkthrough", "ten processes", "config", "models"];
 
 fn blocks() -> Vec<Block> {
     let root = repository();
@@ -162,14 +163,86 @@ echo all stopped
     assert!(!ran.stdout.contains("FAIL"), "{ran}");
 }
 
+/// The commands of docs/models.md.
+#[test]
+fn models_commands() {
+    let sandbox = Sandbox::new();
+    for block in marked("models") {
+        let ran = bash(&sandbox, &block.text);
+        check_ran(&ran, &["can be served", "the same on every machine", "GFLOP/s"]);
+    }
+}
+
+/// The generated parts of docs/models.md are what the engine says. `NABLA_BLESS=1` writes them anew.
+#[test]
+fn models_generated() {
+    let path = repository().join("docs/models.md");
+    let mut text = fs::read_to_string(&path).expect("a document");
+    let operators = supported_operators().iter().map(|name| format!("- `{name}`\n")).collect::<String>();
+    for (name, made) in [("operators", operators), ("limits", limits_table())] {
+        let start = format!("<!-- generated: {name} -->\n");
+        let from = text.find(&start).expect("a generated part") + start.len();
+        let length = text[from..].find("<!-- end -->").expect("its end");
+        if std::env::var_os("NABLA_BLESS").is_some() {
+            text.replace_range(from..from + length, &made);
+            fs::write(&path, &text).expect("written");
+            continue;
+        }
+        let stands = &text[from..from + length];
+        assert!(stands == made, "{name} of docs/models.md: NABLA_BLESS=1 writes it anew. Expected:\n{made}");
+    }
+}
+
+/// Every limit that an upload meets, with its default.
+fn limits_table() -> String {
+    let Limits {
+        file_bytes_max,
+        nodes_max,
+        tensors_max,
+        rank_max,
+        elements_max,
+        nesting_max,
+        macs_max,
+        peak_bytes_max,
+        weight_bytes_max,
+        batch_max,
+        symbol_max,
+        symbols,
+    } = Limits::default();
+    assert!(symbols.is_empty(), "no open dimension has a bound of its own by default");
+    let rows = [
+        ("bytes of the file", file_bytes_max),
+        ("bytes of all weights", weight_bytes_max),
+        ("nodes", nodes_max),
+        ("tensors and edges between nodes", tensors_max),
+        ("dimensions of a tensor", rank_max),
+        ("elements of a tensor", elements_max),
+        ("graphs inside each other", nesting_max),
+        ("multiply-adds of a run", macs_max),
+        ("bytes of inputs, values, outputs and scratch of a run", peak_bytes_max),
+        ("rows of a batch", batch_max),
+        ("size of any other open dimension, unless `--dim` says otherwise", symbol_max),
+    ];
+    let line = |(what, most): (&str, u64)| format!("| {what} | {most} |\n");
+    format!("| what | at most |\n|---|---:|\n{}", rows.map(line).concat())
+}
+
 /// The example configuration is read, names every key there is, and shows the defaults.
 #[test]
 fn configuration() {
     for block in marked("config") {
         let config: Config = toml::from_str(&block.text).expect("a configuration");
         assert_eq!(
-            (&config.validator, &config.storage, &config.inference, &config.verifier, &config.gateway),
             (
+                &config.engine,
+                &config.validator,
+                &config.storage,
+                &config.inference,
+                &config.verifier,
+                &config.gateway
+            ),
+            (
+                &EngineConfig::default(),
                 &ValidatorConfig::default(),
                 &StorageConfig::default(),
                 &InferenceConfig::default(),

@@ -6,6 +6,7 @@ mod bad_input;
 mod demo;
 mod dev;
 mod docs;
+mod model;
 mod onnx;
 mod processes;
 mod program;

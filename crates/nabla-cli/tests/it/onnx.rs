@@ -13,6 +13,18 @@ impl Onnx {
         self
     }
 
+    /// An f32 input; a dimension that is no number is the name of an open one.
+    pub(crate) fn named_input(mut self, name: &str, shape: &[&str]) -> Self {
+        let dim = |dim: &&str| match dim.parse() {
+            Ok(size) => bytes(1, &int(1, size)),
+            Err(_) => bytes(1, &text(2, dim)),
+        };
+        let dims: Vec<u8> = shape.iter().flat_map(dim).collect();
+        let ty = bytes(1, &[int(1, 1), bytes(2, &dims)].concat());
+        self.0.extend(bytes(11, &[text(1, name), bytes(2, &ty)].concat()));
+        self
+    }
+
     pub(crate) fn output(mut self, name: &str) -> Self {
         self.0.extend(bytes(12, &text(1, name)));
         self

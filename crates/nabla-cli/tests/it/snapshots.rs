@@ -51,7 +51,7 @@ fn redact_words(text: &str) -> String {
             address if address.strip_prefix("0x").is_some_and(|digits| is_hex(digits, 40)) => "[ADDRESS]",
             // Not the digits of a number: `2.3753678e-8` is one of the bits that never change.
             short if is_hex(short, 8) && !out.ends_with('.') => "[ID]",
-            "avx2" | "scalar" => "[KERNELS]",
+            "avx512" | "avx2" | "neon" | "scalar" => "[KERNELS]",
             _ if fraction => "",
             number if counted && is_number(number) => "[N]",
             other => other,
@@ -145,6 +145,29 @@ fn errors() {
         }
     }
     check("errors.txt", &text);
+}
+
+/// What `nabla model` says of files that can be served and of one that cannot.
+#[test]
+fn model() {
+    let commands: &[&[&str]] = &[
+        &["model", "check", "open.onnx", "--dim", "length=7"],
+        &["model", "check", "strange.onnx"],
+        &["model", "check", "text.onnx"],
+        &["model", "run", "open.onnx", "--input", "open.json", "--threads", "1"],
+        &["model", "run", "fixed.onnx", "--input", "open.json"],
+        &["model", "run", "fixed.onnx", "--input", "row.json", "--kernels", "abacus"],
+    ];
+    let sandbox = Sandbox::new();
+    crate::model::write_files(&sandbox);
+    let mut text = String::new();
+    for arguments in commands {
+        for flags in [&[][..], &["--json"]] {
+            let ran = sandbox.nabla(&[arguments, flags].concat());
+            text.push_str(&format!("{}\n", redact(&sandbox, &ran)));
+        }
+    }
+    check("model.txt", &text);
 }
 
 /// A session on a development network, for people and for programs.

@@ -13,7 +13,9 @@ use super::*;
 fn resolved(macs_per_row: u64) -> Resolved {
     let format = ModelManifest::FORMAT.to_owned();
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
-    let manifest = ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights };
+    let row_elements = 2;
+    let manifest =
+        ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements };
     let revision = RevisionRecord {
         model: manifest.model_id(),
         revision: BlobId([1; 32]),
@@ -82,7 +84,7 @@ fn what_cannot_be_priced_is_refused() {
         assert!(error.contains(part), "{error}");
     };
     check(&resolved(1), &request(&[0, 2]), "no rows");
-    check(&resolved(u64::MAX), &request(&[2]), "2^64");
+    check(&resolved(u64::MAX), &request(&[2, 2]), "2^64");
     let pinned = CallRequest { model_id: Some(ModelId([9; 32])), ..request(&[1]) };
     check(&resolved(1), &pinned, "asks for 0909");
     let mut torn = resolved(1);

@@ -132,7 +132,8 @@ pub(crate) fn gateway_id() -> NodeId {
 pub(crate) fn manifest() -> ModelManifest {
     let format = ModelManifest::FORMAT.to_owned();
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
-    ModelManifest { format, kernel_spec: 1, macs_per_row: 1000, batched: true, graph, weights }
+    let (macs_per_row, row_elements) = (1000, 4);
+    ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements }
 }
 
 pub(crate) fn model() -> ModelId {
