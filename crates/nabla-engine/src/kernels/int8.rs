@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::buffer::{Aligned, Buffer};
 use super::dot::{Dot, WIDTH};
-use super::matrix::{Finish, Left, Matrix};
+use super::matrix::{Finish, Matrix};
 use super::pack::Heights;
 use super::threads::Cpu;
 use super::tile::Bias;
@@ -235,7 +235,7 @@ impl DotBody<[u8; QUAD], i32> for OnCpu<'_, '_> {
             n: b.n,
             k: k.div_ceil(QUAD),
             heights: Heights::new(m, D::ROWS),
-            left: Left::Pack(&pack),
+            left: &pack,
             right: b.data.view(),
             bias: Bias::None,
             finish: Some(&finish),

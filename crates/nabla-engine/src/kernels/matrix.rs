@@ -8,7 +8,6 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use super::buffer::Scratch;
 use super::dot::{Dot, WIDTH};
 use super::pack::Heights;
 use super::steps::Taps;
@@ -38,14 +37,8 @@ static STEPS: [usize; DEPTH] = {
 /// Called once on each finished piece of a row: row, first column, values.
 pub(crate) type Finish<'a, O> = &'a (dyn Fn(usize, usize, &mut [O]) + Sync);
 
-/// The left matrix.
-#[derive(Clone, Copy)]
-pub(crate) enum Left<'a, U> {
-    /// All tiles, packed before.
-    Packed(&'a [U]),
-    /// Packs one tile of these rows.
-    Pack(&'a (dyn Fn(Range<usize>, &mut [U]) + Sync)),
-}
+/// The left matrix: packs one tile of these rows.
+pub(crate) type Left<'a, U> = &'a (dyn Fn(Range<usize>, &mut [U]) + Sync);
 
 /// `[m, k] * [k, n]`, k counted in units.
 pub(crate) struct Matrix<'a, U, O> {
@@ -120,27 +113,17 @@ impl<U: Pod + Sync, O: Copy + Send + Sync> Matrix<'_, U, O> {
     fn part<D: Dot<Unit = U, Out = O>>(&self, dot: D, cpu: &Cpu, mut part: Part<'_, O>) {
         let tallest = self.heights.tallest();
         let at_once = (LEFT_UNITS / (tallest * self.k).max(1)).clamp(1, 20);
-        let mut scratch: Option<Scratch<'_>> = match self.left {
-            Left::Packed(_) => None,
-            Left::Pack(_) => Some(cpu.shelf().take::<U>(at_once.min(part.tiles.len()) * tallest * self.k)),
-        };
+        let mut scratch = cpu.shelf().take::<U>(at_once.min(part.tiles.len()) * tallest * self.k);
         let row_of_part = self.heights.start(part.tiles.start);
         for first in part.tiles.clone().step_by(at_once) {
             let tiles = first..(first + at_once).min(part.tiles.end);
             let rows = self.heights.start(tiles.start)..self.heights.start(tiles.end);
-            let left = match (self.left, scratch.as_mut()) {
-                (Left::Pack(pack), Some(scratch)) => {
-                    let units = scratch.as_mut::<U>();
-                    for tile in tiles.clone() {
-                        let tile = self.heights.rows(tile);
-                        let (from, to) = (tile.start - rows.start, tile.end - rows.start);
-                        pack(tile, &mut units[from * self.k..to * self.k]);
-                    }
-                    &*units
-                }
-                (Left::Packed(units), _) => &units[rows.start * self.k..rows.end * self.k],
-                (Left::Pack(_), None) => return,
-            };
+            let left = scratch.as_mut::<U>();
+            for tile in tiles.clone() {
+                let tile = self.heights.rows(tile);
+                let (from, to) = (tile.start - rows.start, tile.end - rows.start);
+                (self.left)(tile, &mut left[from * self.k..to * self.k]);
+            }
             let out = &mut part.rows[rows.start - row_of_part..rows.end - row_of_part];
             Block { matrix: self, tiles, panels: part.panels.clone(), left }.run(dot, out);
         }

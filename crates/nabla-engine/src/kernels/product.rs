@@ -6,24 +6,16 @@
 
 use super::DotBody;
 use super::dot::Dot;
-use super::matrix::{Finish, Left, Matrix};
-use super::pack::{Heights, PanelsRef, Strided, Tiles, pack_left};
+use super::matrix::{Finish, Matrix};
+use super::pack::{Heights, PanelsRef, Strided, pack_left};
 use super::threads::Cpu;
 use super::tile::Bias;
-
-/// The left-hand matrix `[m, k]`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum LeftMatrix<'a> {
-    /// In any order; packed on the way.
-    Strided(Strided<'a>),
-    /// One group of tiles.
-    Tiles(&'a Tiles, usize),
-}
 
 /// `c[m, n] = a[m, k] * b[k, n] + bias`, then the epilogue on each finished piece of a row.
 pub(crate) struct Product<'a> {
     pub(crate) m: usize,
-    pub(crate) a: LeftMatrix<'a>,
+    /// In any order; packed on the way.
+    pub(crate) a: Strided<'a>,
     /// Gives k and n.
     pub(crate) b: PanelsRef<'a>,
     pub(crate) c: &'a mut [f32],
@@ -51,17 +43,16 @@ impl DotBody<f32, f32> for OnCpu<'_, '_> {
     fn run<D: Dot<Unit = f32, Out = f32>>(self, dot: D) {
         let Product { m, a, b, c, stride, bias, epilogue } = self.product;
         let isa = self.cpu.isa();
-        let matrix =
-            |heights, left| Matrix { n: b.n, k: b.k, heights, left, right: b.lanes, bias, finish: epilogue };
-        match a {
-            LeftMatrix::Strided(source) => {
-                let pack = |rows, out: &mut [f32]| pack_left(isa, source, rows, b.k, out);
-                matrix(Heights::new(m, D::ROWS), Left::Pack(&pack)).run(dot, self.cpu, c, stride);
-            }
-            LeftMatrix::Tiles(tiles, group) => {
-                let units = &tiles.data.as_f32()[group * tiles.m * tiles.k..][..tiles.m * tiles.k];
-                matrix(tiles.heights(), Left::Packed(units)).run(dot, self.cpu, c, stride);
-            }
-        }
+        let pack = |rows, out: &mut [f32]| pack_left(isa, a, rows, b.k, out);
+        let matrix = Matrix {
+            n: b.n,
+            k: b.k,
+            heights: Heights::new(m, D::ROWS),
+            left: &pack,
+            right: b.lanes,
+            bias,
+            finish: epilogue,
+        };
+        matrix.run(dot, self.cpu, c, stride);
     }
 }

@@ -6,7 +6,7 @@ use super::{Call, Kernel, Operator, Packed, Prepared, Scope, dispatch, misfit, s
 use crate::Fault;
 use crate::kernels::matrix::Finish;
 use crate::kernels::pack::{Panels, PanelsRef, Strided};
-use crate::kernels::product::{LeftMatrix, Product};
+use crate::kernels::product::Product;
 use crate::kernels::tile::Bias;
 use crate::kernels::{Cpu, Isa};
 use crate::onnx::upload::Upload;
@@ -199,7 +199,6 @@ impl GemmKernel {
             None => Strided::rows(call.f32(1)?, n),
         };
         with_panels(call.cpu, self.panels.as_ref(), k, n, b, |panels| {
-            let a = LeftMatrix::Strided(a);
             Product { m, a, b: panels, c: &mut out, stride: n, bias, epilogue }.run(call.cpu);
         });
         Ok(out)
@@ -441,6 +440,5 @@ fn finish_product(
         move |row: usize, column: usize, piece: &mut [f32]| tail.apply(first + row * n + column, piece)
     });
     let epilogue = finish.as_ref().map(|f| f as Finish<'_, f32>);
-    let a = LeftMatrix::Strided(a);
     Product { m, a, b, c, stride: n, bias: Bias::None, epilogue }.run(cpu);
 }

@@ -310,8 +310,11 @@ fn late_range(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
     session.run(&[NamedTensor::new("end", end)])
 }
 
+/// A file, by its name.
+type Odd = (&'static str, fn() -> File);
+
 /// Graphs that are odd but allowed: they must not take time that grows with the square of their size.
-const ODD: [(&str, fn() -> File); 3] = [
+const ODD: [Odd; 3] = [
     ("a chain of 60 000 nodes", || {
         let step = |file: File, step: usize| {
             file.node("", "Neg", &[&format!("v{step}")], &[&format!("v{}", step + 1)], &[])

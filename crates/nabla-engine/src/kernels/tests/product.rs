@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::{Numbers, any_f32, bits, cpus, plain_product};
 use crate::kernels::Soft;
 use crate::kernels::int8::{Bytes, PanelsI8, ProductI8, Zero};
-use crate::kernels::pack::{Panels, PanelsRef, Strided, Tiles};
-use crate::kernels::product::{LeftMatrix, Product};
+use crate::kernels::pack::{Panels, PanelsRef, Strided};
+use crate::kernels::product::Product;
 use crate::kernels::tile::Bias;
 
 /// Untouched elements between rows of `c`.
@@ -26,16 +26,11 @@ fn check_product(m: usize, k: usize, n: usize, a: &[f32], b: &[f32]) {
     let columns: Vec<f32> = (0..n).map(|column| 2.0 - column as f32 * 0.73).collect();
     for cpu in cpus() {
         let isa = cpu.isa();
-        let tiles = Tiles::pack(isa, 1, m, k, a);
         let mut scratch = vec![f32::NAN; Panels::elements(k, n) + 1];
         let own = Panels::pack(isa, k, n, Strided::rows(b, n));
         let lent = PanelsRef::pack(isa, k, n, Strided::transposed(&b_turned, k), &mut scratch);
         assert_eq!(bits(own.view().lanes), bits(lent.lanes), "packing {k}x{n}");
-        let lefts = [
-            LeftMatrix::Strided(Strided::rows(a, k)),
-            LeftMatrix::Strided(Strided::transposed(&a_turned, m)),
-            LeftMatrix::Tiles(&tiles, 0),
-        ];
+        let lefts = [Strided::rows(a, k), Strided::transposed(&a_turned, m), Strided::rows(a, k)];
         let biases = [Bias::None, Bias::Rows(&rows), Bias::Columns(&columns)];
         for (left, bias) in
             lefts.into_iter().zip(biases).chain([(lefts[0], biases[2]), (lefts[2], biases[1])])
@@ -183,7 +178,7 @@ proptest! {
             let panels = Panels::pack(cpu.isa(), k, n, Strided::rows(&b, n));
             let run = |m: usize, a: &[f32]| {
                 let mut c = vec![0.0; m * n];
-                let a = LeftMatrix::Strided(Strided::rows(a, k));
+                let a = Strided::rows(a, k);
                 let b = panels.view();
                 Product { m, a, b, c: &mut c, stride: n, bias: Bias::None, epilogue: None }.run(&cpu);
                 bits(&c)
