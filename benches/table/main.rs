@@ -1,4 +1,4 @@
-//! The table: `cargo bench -p nabla-benches`, or with `-- --quick` in a tenth of the time.
+//! The table: `cargo bench -p nabla-benches --bench table`, or with `-- --quick` in a tenth of the time.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 mod engine;
