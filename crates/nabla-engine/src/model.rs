@@ -16,7 +16,7 @@ use crate::{Error, Limits};
 pub enum Dim {
     /// Always this size.
     Fixed(u64),
-    /// A size that the run chooses, the same wherever this name stands; see [`Model::symbols`].
+    /// A size that the run chooses, the same wherever this name stands; see [`Interface::symbols`].
     Symbol(Arc<str>),
     /// Of an output: depends on the values of the inputs.
     Unknown,
