@@ -10,29 +10,16 @@ use bytemuck::Pod;
 
 use super::dot::{Dot, WIDTH};
 use super::pack::Heights;
-use super::steps::Taps;
+use super::steps::{DEPTH, Taps};
 use super::threads::Cpu;
 use super::tile::{Bias, Call, Right, Run};
 
-/// Steps of k between two visits of the sums.
-const DEPTH: usize = 384;
 /// Panels of a block of columns: what is finished at a time.
 const BLOCK_PANELS: usize = 32;
 /// Units of the left matrix that are packed at a time.
 const LEFT_UNITS: usize = 128 * 1024;
 /// Steps (rows times k times panels) below which threads cost more than they give.
 const SHARED_STEPS: usize = 1 << 13;
-
-/// Where each step of a panel lies.
-static STEPS: [usize; DEPTH] = {
-    let mut steps = [0; DEPTH];
-    let mut step = 0;
-    while step < DEPTH {
-        steps[step] = step * WIDTH;
-        step += 1;
-    }
-    steps
-};
 
 /// Called once on each finished piece of a row: row, first column, values.
 pub(crate) type Finish<'a, O> = &'a (dyn Fn(usize, usize, &mut [O]) + Sync);
@@ -187,7 +174,7 @@ impl<U: Pod + Sync, O: Copy + Send + Sync> Block<'_, '_, U, O> {
                 panel: if covered == panels { k * WIDTH } else { 0 },
                 outer: 1,
                 outer_stride: 0,
-                taps: Taps::new(&STEPS[..depth]),
+                taps: Taps::panel(depth),
                 soon: &[],
             };
             // Every tile asks for a share of the panels that come next.

@@ -162,13 +162,17 @@ impl Isa {
         }
     }
 
-    /// Turn sixteen rows of sixteen into columns.
-    pub(crate) fn transpose(self, rows: &[&[f32; 16]; 16], columns: &mut [[f32; 16]; 16]) {
-        if matches!(self, Self::Vector(vector) if vector.transpose(rows, columns)) {
+    /// Turn R rows of sixteen, which start `stride` apart, into columns.
+    ///
+    /// # Panics
+    /// If `rows` does not hold them.
+    pub(crate) fn transpose<const R: usize>(self, rows: &[f32], stride: usize, columns: &mut [[f32; R]; 16]) {
+        if matches!(self, Self::Vector(vector) if vector.transpose(rows, stride, columns)) {
             return;
         }
-        for (row, values) in rows.iter().enumerate() {
-            for (column, value) in columns.iter_mut().zip(*values) {
+        for row in 0..R {
+            let values = &rows[row * stride..][..columns.len()];
+            for (column, value) in columns.iter_mut().zip(values) {
                 column[row] = *value;
             }
         }

@@ -32,8 +32,8 @@ impl Vector {
         body.run::<Hard>()
     }
 
-    /// Turn sixteen rows of sixteen into columns, if there are instructions for it.
-    pub(crate) fn transpose(self, _: &[&[f32; 16]; 16], _: &mut [[f32; 16]; 16]) -> bool {
+    /// Turn R rows of sixteen, which start `stride` apart, into columns, if there are instructions for it.
+    pub(crate) fn transpose<const R: usize>(self, _: &[f32], _: usize, _: &mut [[f32; R]; 16]) -> bool {
         false
     }
 

@@ -19,7 +19,7 @@ impl Vector {
         match self {}
     }
 
-    pub(crate) fn transpose(self, _: &[&[f32; 16]; 16], _: &mut [[f32; 16]; 16]) -> bool {
+    pub(crate) fn transpose<const R: usize>(self, _: &[f32], _: usize, _: &mut [[f32; R]; 16]) -> bool {
         match self {}
     }
 

@@ -7,8 +7,6 @@ use super::buffer::{Aligned, Buffer};
 use super::dot::WIDTH;
 use super::{Body, Fma, Isa};
 
-/// Never read: a whole row is there wherever one is looked at.
-static NOTHING: [f32; WIDTH] = [0.0; WIDTH];
 /// Panels that are filled beside each other.
 const BESIDE: usize = 8;
 
@@ -148,22 +146,17 @@ fn interleave<const R: usize>(
     step_stride: usize,
     out: &mut [[f32; R]],
 ) {
-    let mut square = [[0.0; WIDTH]; WIDTH];
     for (block, out) in out.chunks_mut(WIDTH).enumerate() {
-        let first = block * WIDTH * step_stride;
-        if step_stride != 1 || out.len() < WIDTH {
-            for (step, slots) in out.iter_mut().enumerate() {
-                for (i, slot) in slots.iter_mut().enumerate() {
-                    *slot = data[first + i * stride + step * step_stride];
+        let data = &data[block * WIDTH * step_stride..];
+        match out.first_chunk_mut() {
+            Some(out) if step_stride == 1 => isa.transpose(data, stride, out),
+            _ => {
+                for (step, slots) in out.iter_mut().enumerate() {
+                    for (i, slot) in slots.iter_mut().enumerate() {
+                        *slot = data[i * stride + step * step_stride];
+                    }
                 }
             }
-            continue;
-        }
-        // Rows beyond the last are the last again, and dropped.
-        let row = |i: usize| data[first + i.min(R - 1) * stride..].first_chunk().unwrap_or(&NOTHING);
-        isa.transpose(&std::array::from_fn(row), &mut square);
-        for (slots, column) in out.iter_mut().zip(&square) {
-            slots.copy_from_slice(&column[..R]);
         }
     }
 }

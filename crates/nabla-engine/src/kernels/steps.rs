@@ -8,12 +8,35 @@
 use super::dot::{Dot, WIDTH};
 use super::tile::Right;
 
+/// Steps of k between two visits of the sums.
+pub(crate) const DEPTH: usize = 384;
+
 /// Where the lanes of each step lie, seen from a start; and the farthest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taps<'a> {
     places: &'a [usize],
     /// Never less than a place.
     farthest: usize,
+}
+
+/// Where the steps of a panel lie: lane by lane.
+static PANEL: [usize; DEPTH] = {
+    let mut steps = [0; DEPTH];
+    let mut step = 0;
+    while step < DEPTH {
+        steps[step] = step * WIDTH;
+        step += 1;
+    }
+    steps
+};
+
+impl Taps<'static> {
+    /// The first steps of a panel, [`DEPTH`] at most.
+    pub(crate) fn panel(depth: usize) -> Self {
+        // `PANEL` rises, so that its last place is the farthest.
+        let places = &PANEL[..depth];
+        Self { places, farthest: places.last().copied().unwrap_or(0) }
+    }
 }
 
 impl<'a> Taps<'a> {

@@ -52,14 +52,19 @@ impl Vector {
         }
     }
 
-    /// Turn sixteen rows of sixteen into columns, if there are instructions for it.
+    /// Turn R rows of sixteen, which start `stride` apart, into columns, if there are instructions for it.
     #[inline]
-    pub(crate) fn transpose(self, rows: &[&[f32; 16]; 16], columns: &mut [[f32; 16]; 16]) -> bool {
+    pub(crate) fn transpose<const R: usize>(
+        self,
+        rows: &[f32],
+        stride: usize,
+        columns: &mut [[f32; R]; 16],
+    ) -> bool {
         match self {
             Self::Avx2(_) => false,
             Self::Avx512(_) => {
                 // SAFETY: a token exists, so `detect` has found AVX-512 F on this machine.
-                unsafe { avx512::transpose(rows, columns) }
+                unsafe { avx512::transpose(rows, stride, columns) }
                 true
             }
         }
