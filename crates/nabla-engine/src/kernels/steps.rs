@@ -8,8 +8,8 @@
 use super::dot::{Dot, WIDTH};
 use super::tile::Right;
 
-/// Steps of k between two visits of the sums.
-pub(crate) const DEPTH: usize = 384;
+/// Steps of k between two visits of the sums: two panels then fill a quarter of a small second-level cache.
+pub(crate) const DEPTH: usize = 768;
 
 /// Where the lanes of each step lie, seen from a start; and the farthest.
 #[derive(Debug, Clone, Copy)]

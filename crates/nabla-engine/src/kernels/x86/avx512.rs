@@ -1,10 +1,10 @@
 //! Sixteen lanes in one register; four products of bytes in one instruction.
 
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _MM_HINT_T1, _mm_loadu_ps, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_broadcast_f32x4,
-    _mm512_mask_storeu_epi32, _mm512_mask_storeu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_unpackhi_ps,
+    __m512, __m512i, __mmask16, _MM_HINT_T1, _mm_prefetch, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_epi32,
+    _mm512_mask_storeu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_shuffle_f32x4, _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_unpackhi_ps,
     _mm512_unpacklo_ps,
 };
 
@@ -203,36 +203,41 @@ fn part(skip: usize, length: usize) -> __mmask16 {
 }
 
 /// Turn R rows of sixteen, which start `stride` apart, into columns.
-///
-/// Quarters of four rows are gathered on their way from memory, so that only four by four are left to turn
-/// within each quarter of a register.
-#[target_feature(enable = "avx512f,avx512dq")]
+#[target_feature(enable = "avx512f")]
 pub(super) fn transpose<const R: usize>(rows: &[f32], stride: usize, columns: &mut [[f32; R]; WIDTH]) {
     let last = R.saturating_sub(1).checked_mul(stride).and_then(|start| rows.get(start..)?.get(..WIDTH));
     assert!(R > 0 && last.is_some(), "rows of sixteen");
-    let mask = part(0, R);
-    for (quarter, columns) in columns.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|first| {
-            let mut gathered = _mm512_setzero_ps();
-            for place in (0..4).filter(|place| 4 * place + first < R) {
-                let at = rows.as_ptr().wrapping_add((4 * place + first) * stride + 4 * quarter);
-                // SAFETY: the last row starts `(R - 1) * stride` behind the first and has sixteen elements.
-                let four = unsafe { _mm_loadu_ps(at) };
-                gathered = _mm512_mask_broadcast_f32x4(gathered, part(4 * place, 4), four);
-            }
-            gathered
-        });
+    let load = |row: usize| {
+        // Rows beyond the last are the last again, and dropped.
+        let at = rows.as_ptr().wrapping_add(row.min(R - 1) * stride);
+        // SAFETY: the last row starts `(R - 1) * stride` behind the first and has sixteen elements.
+        unsafe { _mm512_loadu_ps(at) }
+    };
+    // Each round puts elements together that lie twice as far apart: 4 within, then 4 across quarters.
+    let mut r = [_mm512_setzero_ps(); WIDTH];
+    for quarter in 0..4 {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|row| load(4 * quarter + row));
         let (ab, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
         let (cd, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        r[4 * quarter] = _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd);
+        r[4 * quarter + 1] = _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd);
+        r[4 * quarter + 2] = _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high);
+        r[4 * quarter + 3] = _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high);
+    }
+    let mask = part(0, R);
+    for column in 0..4 {
+        let [a, b, c, d] = [0, 4, 8, 12].map(|row| r[row + column]);
+        let (ab, ab_high) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+        let (cd, cd_high) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
         let turned = [
-            _mm512_shuffle_ps::<0b01_00_01_00>(ab, cd),
-            _mm512_shuffle_ps::<0b11_10_11_10>(ab, cd),
-            _mm512_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
-            _mm512_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
+            _mm512_shuffle_f32x4::<0x88>(ab, cd),
+            _mm512_shuffle_f32x4::<0x88>(ab_high, cd_high),
+            _mm512_shuffle_f32x4::<0xdd>(ab, cd),
+            _mm512_shuffle_f32x4::<0xdd>(ab_high, cd_high),
         ];
-        for (lanes, column) in turned.into_iter().zip(columns) {
+        for (quarter, lanes) in turned.into_iter().enumerate() {
             // SAFETY: the reference covers the R elements, and the mask lets no others be written.
-            unsafe { _mm512_mask_storeu_ps(column.as_mut_ptr(), mask, lanes) }
+            unsafe { _mm512_mask_storeu_ps(columns[4 * quarter + column].as_mut_ptr(), mask, lanes) }
         }
     }
 }
