@@ -331,6 +331,11 @@ pub(crate) struct Convolution<'a, U, O> {
     pub(crate) finish: Option<Finish<'a, O>>,
 }
 
+/// Whether so many equal jobs leave no thread waiting for long.
+fn is_even(jobs: usize, threads: usize) -> bool {
+    jobs.is_multiple_of(threads) || jobs >= 2 * threads
+}
+
 /// What one thread computes at a time: some tiles of filters on one block of one image.
 struct Job<'c, 'a, O> {
     image: usize,
@@ -387,8 +392,9 @@ impl<U: bytemuck::Pod + Sync, O: Copy + Default + Send + Sync> Convolution<'_, U
         let work = geometry.filters * geometry.depth() * geometry.taps() * area / WIDTH;
         let parts = match threads {
             1 => 1,
-            _ if work < SHARED_STEPS || whole >= 2 * threads => 1,
-            _ => (2 * threads).div_ceil(whole).min(tiles),
+            _ if work < SHARED_STEPS => 1,
+            // Every part fills its region anew: as few as keep all threads busy.
+            _ => (1..tiles).find(|parts| is_even(whole * parts, threads)).unwrap_or(tiles),
         };
         let mut planes = out.chunks_exact_mut(area);
         let mut jobs = Vec::with_capacity(whole * parts);
