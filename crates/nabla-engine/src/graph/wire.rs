@@ -171,8 +171,12 @@ fn ref_code(source: Ref) -> u64 {
 
 /// Read a graph; the caller checks that it was in canonical form.
 pub(crate) fn decode_graph(bytes: &[u8], limits: &Limits) -> Result<(Graph, Vec<WeightHead>), Error> {
-    let mut reader =
-        Reader { d: Decoder::new(bytes), items_left: limits.tensors_max.saturating_mul(4), bodies: 0, limits };
+    let mut reader = Reader {
+        d: Decoder::new(bytes),
+        items_left: limits.tensors_max.saturating_mul(4),
+        bodies: 0,
+        limits,
+    };
     reader.fixed(7)?;
     let magic = reader.text()?;
     let version = reader.uint()?;

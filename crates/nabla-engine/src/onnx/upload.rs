@@ -57,7 +57,18 @@ impl<'a> Upload<'a> {
     pub(super) fn new(operator: &'static Operator, opset: i64, outputs: usize, limits: &'a Limits) -> Self {
         let (attributes, tensors, inputs) = (Attributes::default(), Vec::new(), Vec::new());
         let (outputs_least, captures, body_ranks) = (0, Vec::new(), Vec::new());
-        Self { operator, opset, outputs, attributes, tensors, inputs, outputs_least, limits, captures, body_ranks }
+        Self {
+            operator,
+            opset,
+            outputs,
+            attributes,
+            tensors,
+            inputs,
+            outputs_least,
+            limits,
+            captures,
+            body_ranks,
+        }
     }
 
     pub(super) fn push(&mut self, argument: Argument) {

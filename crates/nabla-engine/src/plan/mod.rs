@@ -385,7 +385,9 @@ fn check_count(outputs: usize, node: &Node) -> Result<(), Fault> {
 }
 
 fn is_small(prepared: &Prepared) -> bool {
-    !prepared.open && prepared.macs <= FOLD_MACS_MAX && prepared.outputs.iter().all(|ty| ty.elements() <= FOLD_ELEMENTS_MAX)
+    !prepared.open
+        && prepared.macs <= FOLD_MACS_MAX
+        && prepared.outputs.iter().all(|ty| ty.elements() <= FOLD_ELEMENTS_MAX)
 }
 
 /// Run a node whose operands are known, or do not matter.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use nabla_types::tensor::Tensor;
 
-use super::{Budget, Plan, Pool, Program, Returned, Slot, Static, Step, Tail, TailCall, ValueType, check_count};
+use super::{
+    Budget, Plan, Pool, Program, Returned, Slot, Static, Step, Tail, TailCall, ValueType, check_count,
+};
 use crate::graph::Ref;
 use crate::ops::{Call, Kernel, Operand, Scope};
 use crate::{Error, Fault};
@@ -100,9 +102,7 @@ impl Plan {
             let found =
                 match *source {
                     Ref::Absent => None,
-                    Ref::Input(index) => {
-                        inputs.get(index as usize).map(|_| Returned::Input(index as usize))
-                    }
+                    Ref::Input(index) => inputs.get(index as usize).map(|_| Returned::Input(index as usize)),
                     Ref::Weight(index) => program.weight(index).cloned().map(Returned::Made),
                     Ref::Value(index) if sources[place + 1..].contains(source) => {
                         values.get(index as usize).and_then(Value::get).cloned().map(Returned::Made)

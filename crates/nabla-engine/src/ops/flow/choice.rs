@@ -22,7 +22,11 @@ pub(super) fn import(upload: &mut Upload<'_>) -> Result<(), Fault> {
     for name in BRANCHES {
         let (inputs, outputs) = upload.body(name)?;
         if inputs != 0 || outputs != upload.outputs {
-            return Err(Fault::Arity { what: "outputs", expected: "those of both branches", got: upload.outputs });
+            return Err(Fault::Arity {
+                what: "outputs",
+                expected: "those of both branches",
+                got: upload.outputs,
+            });
         }
     }
     upload.capture_from(CAPTURES)
@@ -36,7 +40,9 @@ fn bodies<'a>(scope: &Scope<'a>) -> Result<[&'a Arc<Body>; 2], Fault> {
     let bodies = [scope.attributes.body(BRANCHES[0])?, scope.attributes.body(BRANCHES[1])?];
     match bodies.iter().find(|body| body.inputs != 0 || body.outputs() != scope.outputs) {
         None => Ok(bodies),
-        Some(_) => Err(Fault::Arity { what: "outputs", expected: "those of both branches", got: scope.outputs }),
+        Some(_) => {
+            Err(Fault::Arity { what: "outputs", expected: "those of both branches", got: scope.outputs })
+        }
     }
 }
 

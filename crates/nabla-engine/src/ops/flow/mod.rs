@@ -25,9 +25,6 @@ mod pieces;
 mod repeat;
 mod scan;
 
-#[cfg(test)]
-mod tests;
-
 pub(super) static OPERATORS: &[Operator] = &[
     Operator::with_bodies("If", choice::import, choice::prepare, choice::run),
     Operator::with_bodies("Loop", repeat::import, repeat::prepare, repeat::run),
@@ -84,6 +81,35 @@ impl<'p> Passes<'p> {
         last.insert(pass).run_late(inputs, self.captures, call)
     }
 
+    /// Take memory for what passes leave; that of planned passes is in the plan.
+    fn hold(&self, bytes: u64, call: &Call<'_>) -> Result<(), Fault> {
+        if let Plans::Late { .. } = self.plans { call.budget.hold(bytes) } else { Ok(()) }
+    }
+
+    fn release(&self, bytes: u64, call: &Call<'_>) {
+        if let Plans::Late { .. } = self.plans {
+            call.budget.release(bytes);
+        }
+    }
+
+    /// Put the new values in the place of the old ones.
+    fn carry(
+        &self,
+        values: &mut Carried<'_>,
+        changed: Vec<Option<Tensor>>,
+        call: &Call<'_>,
+    ) -> Result<(), Fault> {
+        for (value, change) in values.iter_mut().zip(changed) {
+            let Some(tensor) = change else { continue };
+            self.hold(ValueType::of(&tensor).bytes(), call)?;
+            if let Cow::Owned(old) = std::mem::replace(value, Cow::Owned(tensor)) {
+                self.release(ValueType::of(&old).bytes(), call);
+                call.pool.give(old);
+            }
+        }
+        Ok(())
+    }
+
     /// Type of an output of a pass that never comes, for inputs of these types.
     fn output(&mut self, output: usize, inputs: Vec<ValueType>, call: &Call<'_>) -> Result<ValueType, Fault> {
         let found = match &self.plans {
@@ -131,35 +157,20 @@ fn changed(
     outputs.into_iter().enumerate().map(change).collect()
 }
 
-/// Put the new values in the place of the old ones.
-fn carry(values: &mut Carried<'_>, changed: Vec<Option<Tensor>>, call: &Call<'_>) -> Result<(), Fault> {
-    for (value, change) in values.iter_mut().zip(changed) {
-        let Some(tensor) = change else { continue };
-        call.budget.hold(ValueType::of(&tensor).bytes())?;
-        if let Cow::Owned(old) = std::mem::replace(value, Cow::Owned(tensor)) {
-            call.budget.release(ValueType::of(&old).bytes());
-            call.pool.give(old);
-        }
-    }
-    Ok(())
-}
-
 /// Bytes of values of these types.
 fn bytes<'t>(types: impl IntoIterator<Item = &'t ValueType>) -> u64 {
     types.into_iter().map(ValueType::bytes).fold(0, u64::saturating_add)
 }
 
 /// A node all of whose passes are planned: what comes out and what it costs, without its kernel.
-fn prepared(
-    scope: &Scope<'_>,
-    pass: &Pass,
-    count: u64,
-    outputs: Vec<ValueType>,
-) -> Result<Prepared, Fault> {
+fn prepared(scope: &Scope<'_>, pass: &Pass, count: u64, outputs: Vec<ValueType>) -> Result<Prepared, Fault> {
     let macs = count.saturating_mul(pass.macs());
     at_most("multiply-adds of all passes", macs, scope.limits.macs_max)?;
     // Old and new values, and the pieces beside what they become.
     let scratch = pass.peak_bytes().saturating_add(bytes(&outputs).saturating_mul(2));
     let open = !pass.is_static();
-    Ok(Prepared { open, ..Prepared::new(outputs, FnKernel(|_: &Call<'_>| Ok(Vec::new()))).macs(macs).scratch_bytes(scratch) })
+    Ok(Prepared {
+        open,
+        ..Prepared::new(outputs, FnKernel(|_: &Call<'_>| Ok(Vec::new()))).macs(macs).scratch_bytes(scratch)
+    })
 }

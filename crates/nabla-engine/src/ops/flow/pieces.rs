@@ -3,7 +3,7 @@
 use nabla_types::tensor::Tensor;
 
 use super::dispatch;
-use crate::ops::{Call, Element};
+use crate::ops::Element;
 use crate::plan::ValueType;
 use crate::{Fault, Limits};
 
@@ -37,20 +37,21 @@ impl Pile {
     }
 
     /// Put a value on top; all must have the type of the first.
-    pub(super) fn push(&mut self, tensor: Tensor, call: &Call<'_>) -> Result<(), Fault> {
+    pub(super) fn push(&mut self, tensor: Tensor) -> Result<(), Fault> {
         let ty = ValueType::of(&tensor);
-        if let Some(first) = self.parts.first().map(ValueType::of)
-            && first != ty
-        {
+        if let Some(first) = self.ty().filter(|first| *first != ty) {
             return Err(Fault::Shape {
                 what: "output of a pass",
                 expected: format!("{} {:?}, as that of the first pass", first.dtype, first.shape),
                 got: format!("{} {:?}", ty.dtype, ty.shape),
             });
         }
-        call.budget.hold(ty.bytes())?;
         self.parts.push(tensor);
         Ok(())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.parts.len()
     }
 
     /// Type of the values, if there are any.
@@ -58,10 +59,8 @@ impl Pile {
         self.parts.first().map(ValueType::of)
     }
 
-    /// All values along a new dimension `axis`, the last one first if `reversed`.
-    pub(super) fn join(mut self, ty: &ValueType, side: Side, call: &Call<'_>) -> Result<Tensor, Fault> {
-        let whole = piled(ty, side.axis, self.parts.len(), call.budget.limits())?;
-        call.budget.hold(whole.bytes())?;
+    /// All values as one, of the type that [`piled`] gives.
+    pub(super) fn join(mut self, ty: &ValueType, side: Side, whole: &ValueType) -> Result<Tensor, Fault> {
         if side.reversed {
             self.parts.reverse();
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nabla_types::tensor::{Dtype, Tensor, TensorData};
 
 use super::pieces::{Pile, Side, piled};
-use super::{Passes, captures, carried, carry, changed, owned, prepared, waits};
+use super::{Passes, captures, carried, changed, owned, prepared, waits};
 use crate::Fault;
 use crate::graph::{Body, Ref};
 use crate::onnx::upload::Upload;
@@ -45,7 +45,9 @@ impl Repeat {
         let body = scope.attributes.body("body")?;
         let ranks = match scope.attributes.ints(RANKS)? {
             [] => [0, 0],
-            [number @ (0 | 1), condition @ (0 | 1)] => [*number, *condition].map(|rank| usize::from(rank == 1)),
+            [number @ (0 | 1), condition @ (0 | 1)] if [number, condition] != [&0, &0] => {
+                [*number, *condition].map(|rank| usize::from(rank == 1))
+            }
             other => {
                 let got = format!("{other:?}").chars().take(40).collect::<String>();
                 return Err(crate::graph::attributes::fault(RANKS, "two numbers of 0 or 1", &got));
@@ -103,9 +105,10 @@ impl Repeat {
             let pieces = owned(outputs.split_off((1 + self.carried).min(outputs.len())), &inputs);
             let next = changed(outputs.drain(1.min(outputs.len())..), HEAD, &inputs);
             let goes_on = owned(outputs, &inputs).pop();
-            carry(&mut values, next, call)?;
+            passes.carry(&mut values, next, call)?;
             for (pile, piece) in piles.iter_mut().zip(pieces) {
-                pile.push(piece, call)?;
+                passes.hold(ValueType::of(&piece).bytes(), call)?;
+                pile.push(piece)?;
             }
             condition = goes_on.ok_or(Fault::Arity { what: "outputs", expected: "a condition", got: 0 })?;
             number += 1;
@@ -116,7 +119,9 @@ impl Repeat {
                 Some(ty) => ty,
                 None => passes.output(1 + self.carried + index, types.to_vec(), call)?,
             };
-            outputs.push(pile.join(&ty, FRONT, call)?);
+            let whole = piled(&ty, FRONT.axis, pile.count(), call.budget.limits())?;
+            passes.hold(whole.bytes(), call)?;
+            outputs.push(pile.join(&ty, FRONT, &whole)?);
         }
         call.budget.release(call.budget.held().saturating_sub(held));
         Ok(outputs)
@@ -126,7 +131,7 @@ impl Repeat {
         Ok(Tensor::new(vec![1; rank], data)?)
     }
 
-    /// Whether the condition stays as it is before the first pass, or is always true.
+    /// Whether the condition stays as it is before the first pass, or is true after each pass of these types.
     fn goes_on(&self, pass: &Pass) -> bool {
         let source = self.body.graph.outputs.first().map(|(_, source)| *source);
         source == Some(Ref::Input(1)) || pass.truth(0) == Some(true)
@@ -164,21 +169,19 @@ pub(super) fn prepare(scope: &Scope<'_>) -> Result<Prepared, Fault> {
     let bounds = Bounds::read(scope)?;
     let types = repeat.types(scope)?;
     let pass = Pass::new(&repeat.body, types.clone(), captures(scope, repeat.first_capture()), scope.limits)?;
-    let count = match (bounds.begins, repeat.goes_on(&pass), bounds.count) {
-        (false, ..) | (_, _, Some(0)) => 0,
-        (true, true, Some(count)) => count.unsigned_abs(),
-        (true, true, None) => {
+    let made = pass.outputs().ok_or_else(|| waits(HEAD))?;
+    let (carried, pieces) = made[1..].split_at(repeat.carried);
+    let count = match bounds {
+        Bounds { begins: false, .. } | Bounds { count: Some(0), .. } => 0,
+        // A value that grows is followed during the run; so is a condition, which may follow from its size.
+        _ if *carried != types[HEAD..] => return Err(waits(HEAD)),
+        _ if !repeat.goes_on(&pass) => return Err(waits(1)),
+        Bounds { count: Some(count), .. } => count.unsigned_abs(),
+        Bounds { count: None, .. } => {
             let problem = "neither a count nor a condition ends it".to_owned();
             return Err(Fault::Table { what: "Loop", problem });
         }
-        (true, false, _) => return Err(waits(1)),
     };
-    let made = pass.outputs().ok_or_else(|| waits(HEAD))?;
-    let (carried, pieces) = made[1..].split_at(repeat.carried);
-    // A value that grows is followed during the run.
-    if count > 0 && *carried != types[HEAD..] {
-        return Err(waits(HEAD));
-    }
     let mut outputs = types[HEAD..].to_vec();
     for ty in pieces {
         let count = usize::try_from(count).unwrap_or(usize::MAX);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nabla_types::tensor::{Tensor, TensorData};
 
 use super::pieces::{Pile, Side, piled, slice};
-use super::{Passes, captures, carried, carry, changed, owned, prepared, waits};
+use super::{Passes, captures, carried, changed, owned, prepared, waits};
 use crate::Fault;
 use crate::graph::Body;
 use crate::graph::attributes::fault;
@@ -97,7 +97,12 @@ impl Scan {
     }
 
     /// All passes. `types` are those of what a pass takes.
-    fn run(&self, mut passes: Passes<'_>, types: &[ValueType], call: &Call<'_>) -> Result<Vec<Tensor>, Fault> {
+    fn run(
+        &self,
+        mut passes: Passes<'_>,
+        types: &[ValueType],
+        call: &Call<'_>,
+    ) -> Result<Vec<Tensor>, Fault> {
         let held = call.budget.held();
         let mut states = carried(call.inputs.get(..self.states).unwrap_or_default())?;
         let mut piles: Vec<Pile> = self.piles.iter().map(|_| Pile::new()).collect();
@@ -112,9 +117,10 @@ impl Scan {
             let pieces = owned(outputs.split_off(self.states.min(outputs.len())), &inputs);
             let next = changed(outputs, 0, &inputs);
             check_states(&next, types)?;
-            carry(&mut states, next, call)?;
+            passes.carry(&mut states, next, call)?;
             for (pile, piece) in piles.iter_mut().zip(pieces) {
-                pile.push(piece, call)?;
+                passes.hold(ValueType::of(&piece).bytes(), call)?;
+                pile.push(piece)?;
             }
         }
         let mut outputs: Vec<Tensor> = states.into_iter().map(std::borrow::Cow::into_owned).collect();
@@ -123,7 +129,10 @@ impl Scan {
                 Some(ty) => ty,
                 None => passes.output(self.states + index, types.to_vec(), call)?,
             };
-            outputs.push(pile.join(&ty, self.side(index, &ty)?, call)?);
+            let side = self.side(index, &ty)?;
+            let whole = piled(&ty, side.axis, pile.count(), call.budget.limits())?;
+            passes.hold(whole.bytes(), call)?;
+            outputs.push(pile.join(&ty, side, &whole)?);
         }
         call.budget.release(call.budget.held().saturating_sub(held));
         Ok(outputs)
@@ -134,8 +143,10 @@ impl Scan {
 fn sides(scope: &Scope<'_>, names: [&str; 2], count: usize) -> Result<Vec<(i64, bool)>, Fault> {
     let [axes, directions] = names.map(|name| match scope.attributes.ints(name)? {
         [] => Ok(vec![0; count]),
-        list if list.len() == count => Ok(list.to_vec()),
-        list => Err(fault(name, &format!("{count} integers"), &format!("{}", list.len()))),
+        list if list.len() == count && list.iter().any(|entry| *entry != 0) => Ok(list.to_vec()),
+        list => {
+            Err(fault(name, &format!("{count} integers, not all zero"), &format!("{} integers", list.len())))
+        }
     });
     let (axes, directions) = (axes?, directions?);
     let direction = |direction: i64| match direction {

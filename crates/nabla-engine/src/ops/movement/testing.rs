@@ -5,7 +5,7 @@ use nabla_types::tensor::{Tensor, TensorData};
 use crate::graph::{Attribute, Attributes};
 use crate::kernels::Cpu;
 use crate::ops::{Call, Operand, Scope, find};
-use crate::plan::{Pool, ValueType};
+use crate::plan::{Budget, Pool, ValueType};
 use crate::{Fault, Limits};
 
 /// Outputs of an operator. Inputs that are `None` are not given.
