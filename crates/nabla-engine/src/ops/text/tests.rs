@@ -274,7 +274,7 @@ fn tokens_that_cannot_be_are_refused() {
     }
     refused(tokens(texts(&[1, 1, 1], &["a"]), 0, 1, ("tokenexp", &["a"])), "[C] or [N, C]");
     // A pattern of many states in many texts is more than a run may cost.
-    let many = texts(&[1 << 14], &["a"; 1 << 14]);
+    let many = texts(&[1 << 17], &["a"; 1 << 17]);
     let costly = format!("({}){{150}}", "(a|b)*a(a|b){9}");
     refused(tokens(many, 0, 1, ("tokenexp", &[costly.as_str()])), "multiply-adds of a node");
 }
