@@ -205,6 +205,18 @@ pub enum Fault {
         /// What is wrong with it.
         problem: String,
     },
+    /// A node of a body: of a loop, a scan or a branch.
+    #[error("in its body, node {node} ({name:?}, operator {operator}): {fault}")]
+    Body {
+        /// Index of the node in the canonical body.
+        node: u64,
+        /// Name of the node in the upload; empty in the canonical graph.
+        name: String,
+        /// Its operator.
+        operator: String,
+        /// What is wrong.
+        fault: Box<Fault>,
+    },
     /// A tensor that breaks its own rules.
     #[error(transparent)]
     Tensor(#[from] TensorError),

@@ -13,10 +13,12 @@ use crate::ops::Operator;
 use crate::{Error, Fault, Port};
 
 pub(crate) mod attributes;
+pub(crate) mod body;
 pub(crate) mod rewrite;
 pub(crate) mod wire;
 
 pub(crate) use attributes::{Attribute, Attributes};
+pub(crate) use body::{BODIES_MAX, Body};
 
 /// What a node takes as one of its inputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

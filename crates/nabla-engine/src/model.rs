@@ -8,7 +8,7 @@ use nabla_types::tensor::{Dtype, Tensor};
 use crate::graph::{Graph, Ref, Symbol, rewrite, wire};
 use crate::kernels::Cpu;
 use crate::limits::PORTS_MAX;
-use crate::plan::{Plan, Program, ValueType};
+use crate::plan::{Plan, Program, ValueType, Weights};
 use crate::{Error, Limits};
 
 /// One dimension of an input or output.
@@ -231,11 +231,11 @@ impl Interface {
         &self.limits
     }
 
-    /// Names of the operators in use and how often, sorted by name.
+    /// Names of the operators in use and how often, sorted by name; those of bodies too.
     #[must_use]
     pub fn operators(&self) -> Vec<(&'static str, usize)> {
         let mut counts = std::collections::BTreeMap::new();
-        for node in &self.graph.nodes {
+        for node in self.graph.all_nodes() {
             *counts.entry(node.operator.name).or_insert(0) += 1;
         }
         counts.into_iter().collect()
@@ -358,7 +358,7 @@ impl Draft {
         use_it(&Program {
             cpu: &Cpu::scalar(),
             graph: &self.interface.graph,
-            weights: &self.constants,
+            weights: Weights::Kept(&self.constants),
             weight_types: &self.interface.weight_types,
             statics: &[],
             packed: &[],
@@ -435,11 +435,13 @@ fn named(symbols: &[Symbol], sizes: &[u64], others: &[u64], a: u64, b: u64) -> D
 
 /// Counts and names of the whole graph.
 pub(crate) fn check_graph(graph: &Graph, weights: usize, limits: &Limits) -> Result<(), Error> {
-    let edges = graph.nodes.iter().map(|node| node.inputs.len() as u64).sum::<u64>();
+    let nodes = graph.all_nodes();
+    let returned = nodes.iter().flat_map(|node| node.bodies()).map(|body| body.outputs() as u64).sum::<u64>();
+    let edges = nodes.iter().map(|node| node.inputs.len() as u64).sum::<u64>() + returned;
     let tensors = edges + (graph.inputs.len() + weights + graph.outputs.len()) as u64;
-    let values = graph.nodes.iter().map(|node| u64::from(node.outputs)).fold(0, u64::saturating_add);
+    let values = nodes.iter().map(|node| u64::from(node.outputs)).fold(0, u64::saturating_add);
     Limits::check("tensors of the graph", tensors.saturating_add(values), limits.tensors_max)?;
-    Limits::check("nodes of the graph", graph.nodes.len() as u64, limits.nodes_max)?;
+    Limits::check("nodes of the graph", nodes.len() as u64, limits.nodes_max)?;
     Limits::check("inputs of the graph", graph.inputs.len() as u64, PORTS_MAX)?;
     Limits::check("outputs of the graph", graph.outputs.len() as u64, PORTS_MAX)?;
     Limits::check("open dimensions of the graph", graph.symbols.len() as u64, PORTS_MAX)?;

@@ -12,7 +12,7 @@ use nabla_types::tensor::{NamedTensor, Tensor, TensorData};
 
 use crate::kernels::{Cpu, check_float_mode, pin_nan};
 use crate::limits::TEXT_BYTES_MAX;
-use crate::plan::{Kept, Plan, Pool, Program, Residents};
+use crate::plan::{Kept, Plan, Pool, Program, Residents, Weights};
 use crate::{Dim, Error, Interface, Kernels, Limits, Model, Port, Symbol};
 
 /// Version of `spec/kernels.md` that defines the bits of every result.
@@ -146,7 +146,7 @@ impl EngineSession {
         Program {
             cpu: &self.cpu,
             graph: self.interface.graph(),
-            weights: &self.kept.weights,
+            weights: Weights::Kept(&self.kept.weights),
             weight_types: self.interface.weight_types(),
             statics: &self.kept.statics,
             packed: &self.kept.packed,

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::Body;
 use crate::Fault;
 use crate::limits::TEXT_BYTES_MAX;
 
@@ -18,6 +20,7 @@ pub(crate) enum Attribute {
     Ints(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<String>),
+    Graph(Arc<Body>),
 }
 
 impl Attribute {
@@ -30,6 +33,7 @@ impl Attribute {
             Self::Ints(v) => format!("{} integers", v.len()),
             Self::Floats(v) => format!("{} floats", v.len()),
             Self::Texts(v) => format!("{} texts", v.len()),
+            Self::Graph(v) => format!("a graph of {} nodes", v.graph.nodes.len()),
         }
     }
 }
@@ -189,6 +193,13 @@ impl<'a> AttributeReader<'a> {
             },
             None => Ok(&[]),
             other => Err(wrong(name, "texts", other)),
+        }
+    }
+
+    pub(crate) fn body(&self, name: &str) -> Result<&'a Arc<Body>, Fault> {
+        match self.find(name) {
+            Some(Attribute::Graph(v)) => Ok(v),
+            other => Err(wrong(name, "a graph", other)),
         }
     }
 

@@ -10,7 +10,9 @@
 //! weight    = [dtype code, [*size], offset]       offset in the weights' bytes, a multiple of 64
 //! node      = [operator, [*ref], outputs, [*attribute]]
 //! attribute = [name, kind, value]                 sorted by name
-//!             kind 0 integer, 1 float as its bits, 2 text, 3 [*integer], 4 bytes (f32, little-endian), 5 [*text]
+//!             kind 0 integer, 1 float as its bits, 2 text, 3 [*integer], 4 bytes (f32, little-endian), 5 [*text],
+//!             6 body
+//! body      = [inputs, [*ref], [*node]]           outputs, nodes; a ref of kind 2 is an input of the node (see `body`)
 //! ```
 //!
 //! # When things go wrong
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use minicbor::{Decoder, Encoder};
 use nabla_types::tensor::{Dtype, Tensor, TensorData, element_count};
 
-use super::{Attribute, Attributes, Graph, Node, Ref, Symbol};
+use super::{Attribute, Attributes, BODIES_MAX, Body, Graph, Node, Ref, Symbol};
 use crate::{Dim, Error, Fault, Limits, Port, ops};
 
 const MAGIC: &str = "nabla/graph";
@@ -144,8 +146,18 @@ fn write_attribute(e: &mut Sink, value: &Attribute) -> Result<(), Never> {
             }
             e
         }
+        Attribute::Graph(v) => return write_body(e.u8(6)?, v),
     };
     Ok(())
+}
+
+fn write_body(e: &mut Sink, body: &Body) -> Result<(), Never> {
+    e.array(3)?.u32(body.inputs)?.array(body.graph.outputs.len() as u64)?;
+    for (_, source) in &body.graph.outputs {
+        e.u64(ref_code(*source))?;
+    }
+    e.array(body.graph.nodes.len() as u64)?;
+    body.graph.nodes.iter().try_for_each(|node| write_node(e, node))
 }
 
 fn ref_code(source: Ref) -> u64 {
@@ -159,8 +171,12 @@ fn ref_code(source: Ref) -> u64 {
 
 /// Read a graph; the caller checks that it was in canonical form.
 pub(crate) fn decode_graph(bytes: &[u8], limits: &Limits) -> Result<(Graph, Vec<WeightHead>), Error> {
-    let mut reader =
-        Reader { d: Decoder::new(bytes), items_left: limits.tensors_max.saturating_mul(4), limits };
+    let mut reader = Reader {
+        d: Decoder::new(bytes),
+        items_left: limits.tensors_max.saturating_mul(4),
+        bodies: 0,
+        limits,
+    };
     reader.fixed(7)?;
     let magic = reader.text()?;
     let version = reader.uint()?;
@@ -188,6 +204,8 @@ struct Reader<'b> {
     d: Decoder<'b>,
     /// Entries of lists that may still be read: bounds memory by the limits, not by the input's claims.
     items_left: u64,
+    /// Bodies around what is being read.
+    bodies: usize,
     limits: &'b Limits,
 }
 
@@ -306,9 +324,21 @@ impl<'b> Reader<'b> {
             3 => Attribute::Ints(self.list(Self::int)?),
             4 => Attribute::Floats(self.floats()?),
             5 => Attribute::Texts(self.list(|r| r.text().map(str::to_owned))?),
-            got => return Err(bad("unknown kind of attribute", "0 to 5", &got.to_string())),
+            6 => Attribute::Graph(Arc::new(self.body()?)),
+            got => return Err(bad("unknown kind of attribute", "0 to 6", &got.to_string())),
         };
         Ok((name, value))
+    }
+
+    fn body(&mut self) -> Result<Body, Error> {
+        self.bodies += 1;
+        Limits::check("bodies inside each other", self.bodies as u64, BODIES_MAX as u64)?;
+        self.fixed(3)?;
+        let inputs = self.d.u32().map_err(|e| cbor("a count of inputs", &e))?;
+        let outputs = self.list(Self::reference)?;
+        let nodes = self.list(Self::node)?;
+        self.bodies -= 1;
+        Ok(Body::new(inputs, outputs, nodes, Vec::new()))
     }
 
     fn floats(&mut self) -> Result<Vec<f32>, Error> {

@@ -1,11 +1,11 @@
-//! One scope of names: the main graph, the body of a function at one call, or the branch of an `If`.
+//! One scope of names: the main graph, the body of a function at one call, or a graph inside a node.
 //!
 //! # Rules
 //! - Nodes of a frame are visited from the wanted names backwards, without recursion. What a subgraph takes
 //!   from outside counts as a need of its node, so that it is there before the subgraph is entered.
 //! - A function sees its own names only; a branch also sees those around it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::graph_error;
@@ -29,6 +29,8 @@ pub(super) struct Frame<'a> {
     pub(super) attributes: HashMap<&'a str, &'a AttributeProto<'a>>,
     /// Whether names of the frame below are seen.
     pub(super) sees_outside: bool,
+    /// The graph or body that its nodes become part of, counted from the main graph.
+    pub(super) level: usize,
     state: Vec<State>,
 }
 
@@ -67,6 +69,7 @@ impl<'a> Frame<'a> {
             known: HashMap::new(),
             attributes: HashMap::new(),
             sees_outside: false,
+            level: 0,
             state: vec![State::New; nodes.len()],
         })
     }
@@ -127,15 +130,20 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// All names that nodes and outputs of a subgraph, and of those inside it, take. Nesting is bounded by the reader.
+/// All names that nodes and outputs of a subgraph, and of those inside it, take from around it. Nesting is bounded
+/// by the reader.
 fn taken<'a>(graph: &GraphProto<'a>, names: &mut Vec<&'a str>) {
-    names.extend(graph.outputs.iter().map(|output| output.name));
+    let mut inside: Vec<&'a str> = graph.outputs.iter().map(|output| output.name).collect();
+    let mut own: HashSet<&'a str> = graph.inputs.iter().map(|input| input.name).collect();
+    own.extend(graph.initializers.iter().map(|initializer| initializer.name));
     for node in &graph.nodes {
-        names.extend(node.inputs.iter().copied());
+        own.extend(node.outputs.iter().copied());
+        inside.extend(node.inputs.iter().copied());
         for attribute in &node.attributes {
             if let AttributeValue::Graph(inner) = &attribute.value {
-                taken(inner, names);
+                taken(inner, &mut inside);
             }
         }
     }
+    names.extend(inside.into_iter().filter(|name| !own.contains(name)));
 }

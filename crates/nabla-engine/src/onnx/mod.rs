@@ -5,7 +5,8 @@
 //! - Import is a matter of names and attributes; shapes are checked when the whole graph is there.
 //! - Local functions are inlined where they are called, and so is the branch of an `If` whose condition is
 //!   a constant ([`frame`]).
-//! - What is not understood is refused, not skipped: loops, sparse tensors, segments, a
+//! - Other graphs in nodes become bodies: what they take from around them becomes inputs of their node.
+//! - What is not understood is refused, not skipped: sparse tensors, segments, a
 //!   tensor whose value is given in two ways, an unknown attribute. Only documentation is skipped.
 //! - Nodes are taken in the order in which a walk from the outputs needs them; what no output needs is
 //!   left out. Names, documentation and the order of the upload leave no trace.

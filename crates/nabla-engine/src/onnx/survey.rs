@@ -93,9 +93,7 @@ impl<'a> Surveyor<'a> {
             return;
         }
         let (domain, operator) = (cut(key.0), cut(node.op_type));
-        // The importer takes a branch whose condition is a constant in place of its `If`.
-        let is_known =
-            ops::find(node.op_type).is_some_and(|known| known.domain == key.0) || key == (ops::ONNX, "If");
+        let is_known = ops::find(node.op_type).is_some_and(|known| known.domain == key.0);
         if !is_known {
             let name = if node.name.is_empty() { node.outputs.first() } else { Some(&node.name) };
             let label = cut(name.copied().unwrap_or_default());
@@ -148,7 +146,7 @@ mod tests {
         let inner = bytes(1, &[text(2, "z"), text(4, "Deeper")].concat());
         let middle = bytes(1, &node_with_graph("If", &inner));
         let file = File::new().raw(1, &node_with_graph("Loop", &middle));
-        assert_eq!(unsupported(&file), [named("y", "Loop", ""), named("z", "Deeper", "")]);
+        assert_eq!(unsupported(&file), [named("z", "Deeper", "")]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use nabla_types::tensor::Tensor;
 use super::external::NoExternalData;
 use super::proto::AttributeValue;
 use crate::graph::attributes::fault;
-use crate::graph::{Attribute, Attributes, Ref};
+use crate::graph::{Attribute, Attributes, Body, Ref};
 use crate::ops::{self, Operator};
 use crate::{Error, Fault, Limits};
 
@@ -36,7 +36,12 @@ pub(crate) struct Upload<'a> {
     attributes: Attributes,
     tensors: Vec<(String, Arc<Tensor>)>,
     inputs: Vec<Argument>,
+    outputs_least: usize,
     limits: &'a Limits,
+    /// What bodies take from around the node.
+    captures: Vec<Argument>,
+    /// Ranks that the body read last states for its inputs, as far as it does.
+    pub(crate) body_ranks: Vec<usize>,
 }
 
 /// A finished node; see [`crate::graph::Node`].
@@ -44,12 +49,26 @@ pub(super) struct Canonical {
     pub(super) operator: &'static Operator,
     pub(super) inputs: Vec<Argument>,
     pub(super) attributes: Attributes,
+    /// Outputs that the node has even if the upload does not name them.
+    pub(super) outputs_least: usize,
 }
 
 impl<'a> Upload<'a> {
     pub(super) fn new(operator: &'static Operator, opset: i64, outputs: usize, limits: &'a Limits) -> Self {
         let (attributes, tensors, inputs) = (Attributes::default(), Vec::new(), Vec::new());
-        Self { operator, opset, outputs, attributes, tensors, inputs, limits }
+        let (outputs_least, captures, body_ranks) = (0, Vec::new(), Vec::new());
+        Self {
+            operator,
+            opset,
+            outputs,
+            attributes,
+            tensors,
+            inputs,
+            outputs_least,
+            limits,
+            captures,
+            body_ranks,
+        }
     }
 
     pub(super) fn push(&mut self, argument: Argument) {
@@ -81,6 +100,19 @@ impl<'a> Upload<'a> {
         self.attributes.insert(name, value)
     }
 
+    /// A body, what bodies have taken from around the node so far, and the ranks stated for its inputs.
+    pub(super) fn add_body(
+        &mut self,
+        name: &str,
+        body: Body,
+        captures: Vec<Argument>,
+        ranks: Vec<usize>,
+    ) -> Result<(), Fault> {
+        self.captures = captures;
+        self.body_ranks = ranks;
+        self.attributes.insert(name, Attribute::Graph(Arc::new(body)))
+    }
+
     /// The node, without trailing inputs that are not given.
     pub(super) fn finish(mut self) -> Result<Canonical, Fault> {
         while matches!(self.inputs.last(), Some(Argument::Absent)) {
@@ -89,7 +121,8 @@ impl<'a> Upload<'a> {
         match self.tensors.first() {
             Some((name, _)) => Err(fault(name, "no such attribute", "a tensor")),
             None => {
-                Ok(Canonical { operator: self.operator, inputs: self.inputs, attributes: self.attributes })
+                let Self { operator, inputs, attributes, outputs_least, .. } = self;
+                Ok(Canonical { operator, inputs, attributes, outputs_least })
             }
         }
     }
@@ -143,6 +176,36 @@ impl<'a> Upload<'a> {
         if input <= self.inputs.len() {
             self.inputs.insert(input, Argument::Absent);
         }
+    }
+
+    // Bodies.
+
+    /// Inputs and outputs of a body.
+    pub(crate) fn body(&self, name: &str) -> Result<(usize, usize), Fault> {
+        match self.attributes.iter().find(|(other, _)| other == name) {
+            Some((_, Attribute::Graph(body))) => Ok((body.inputs as usize, body.outputs())),
+            _ => Err(fault(name, "a graph", "nothing, or another type")),
+        }
+    }
+
+    /// What the bodies take from around the node becomes its inputs from `first` on.
+    pub(crate) fn capture_from(&mut self, first: usize) -> Result<(), Fault> {
+        if self.inputs.len() > first {
+            let expected = "no more than its body has";
+            return Err(Fault::Arity { what: "inputs", expected, got: self.inputs.len() });
+        }
+        self.inputs.resize(first, Argument::Absent);
+        self.inputs.append(&mut self.captures);
+        Ok(())
+    }
+
+    /// The node has so many outputs, whether the upload names them or not.
+    pub(crate) fn all_outputs(&mut self, outputs: usize) -> Result<(), Fault> {
+        self.outputs_least = outputs;
+        if self.outputs <= outputs {
+            return Ok(());
+        }
+        Err(Fault::Arity { what: "outputs", expected: "no more than its body has", got: self.outputs })
     }
 
     // Attributes.

@@ -57,8 +57,8 @@ pub(crate) fn widened(
     let outputs = types.iter().map(narrow).collect();
     let made = types.iter().map(ValueType::bytes).fold(bytes, u64::saturating_add);
     let scratch_bytes = prepared.scratch_bytes.saturating_add(made);
-    let Prepared { macs, known, kernel, .. } = prepared;
-    Ok(Prepared { outputs, macs, scratch_bytes, known, kernel: Box::new(Widened { kernel, types }) })
+    let Prepared { macs, known, open, kernel, .. } = prepared;
+    Ok(Prepared { outputs, macs, scratch_bytes, known, open, kernel: Box::new(Widened { kernel, types }) })
 }
 
 #[derive(Debug)]
@@ -80,6 +80,7 @@ impl Kernel for Widened {
             packed: call.packed,
             pool: call.pool,
             tail: None,
+            budget: call.budget,
         })?;
         let narrow = |(data, ty): (TensorData, &ValueType)| match (data, ty.dtype) {
             (TensorData::F32(v), Dtype::F16) => TensorData::F16(v.into_iter().map(f16::from_f32).collect()),

@@ -20,7 +20,7 @@ use nabla_types::tensor::{Dtype, Tensor, TensorData};
 use crate::graph::attributes::{AttributeReader, fault};
 use crate::kernels::{Buffer, Cpu, Isa, elementwise};
 use crate::onnx::upload::{Argument, Upload};
-use crate::plan::{Pool, TailCall, ValueType};
+use crate::plan::{Budget, Pool, TailCall, ValueType};
 use crate::{Fault, Limits};
 
 mod along;
@@ -32,6 +32,7 @@ mod choose;
 mod conv;
 mod einsum;
 mod elements;
+mod flow;
 mod halves;
 mod identity;
 mod images;
@@ -70,6 +71,8 @@ pub(crate) const MICROSOFT: &str = "com.microsoft";
 
 type Import = fn(&mut Upload<'_>) -> Result<(), Fault>;
 type Prepare = fn(&Scope<'_>) -> Result<Prepared, Fault>;
+/// Runs a node during the run, where the types of its outputs follow from running it.
+type Flow = fn(&Scope<'_>, &Call<'_>) -> Result<Vec<Tensor>, Fault>;
 type Pack = fn(&Scope<'_>, Isa) -> Result<Option<Packed>, Fault>;
 
 /// One operator.
@@ -86,6 +89,8 @@ pub(crate) struct Operator {
 enum Kind {
     /// A node of the canonical graph.
     Node { import: Import, prepare: Prepare, pack: Option<Pack> },
+    /// A node with bodies: prepared for what is known, or run as it comes.
+    Flow { import: Import, prepare: Prepare, run: Flow },
     /// Only in uploads: becomes a node of another operator.
     Rewrite(Import),
     /// Only in uploads: the output is another name for a constant or an input.
@@ -113,6 +118,10 @@ impl Operator {
 
     const fn microsoft(name: &'static str, import: Import, prepare: Prepare) -> Self {
         Self { name, domain: MICROSOFT, kind: Kind::Node { import, prepare, pack: None } }
+    }
+
+    const fn with_bodies(name: &'static str, import: Import, prepare: Prepare, run: Flow) -> Self {
+        Self { name, domain: ONNX, kind: Kind::Flow { import, prepare, run } }
     }
 
     const fn rewrite(name: &'static str, rewrite: Import) -> Self {
@@ -145,7 +154,9 @@ impl Operator {
     /// Bring an uploaded node to canonical form.
     pub(crate) fn import(&self, upload: &mut Upload<'_>) -> Result<Imported, Fault> {
         match self.kind {
-            Kind::Node { import, .. } | Kind::Rewrite(import) => import(upload).map(|()| Imported::Node),
+            Kind::Node { import, .. } | Kind::Flow { import, .. } | Kind::Rewrite(import) => {
+                import(upload).map(|()| Imported::Node)
+            }
             Kind::Alias(alias) => alias(upload).map(Imported::Alias),
             Kind::Refused(hint) => Err(Fault::Unsupported { what: self.name.to_owned(), hint }),
         }
@@ -154,7 +165,7 @@ impl Operator {
     /// Check a canonical node for the shapes at hand and make its kernel.
     pub(crate) fn prepare(&self, scope: &Scope<'_>) -> Result<Prepared, Fault> {
         match self.kind {
-            Kind::Node { prepare, .. } => {
+            Kind::Node { prepare, .. } | Kind::Flow { prepare, .. } => {
                 let prepared = prepare(scope)?;
                 scope.attributes.finish()?;
                 Ok(prepared)
@@ -163,6 +174,23 @@ impl Operator {
                 what: format!("{} in a canonical graph", self.name),
                 hint: "it only exists in uploads",
             }),
+        }
+    }
+
+    /// Whether it has bodies.
+    pub(crate) fn is_flow(&self) -> bool {
+        matches!(self.kind, Kind::Flow { .. })
+    }
+
+    /// Run an operator with bodies whose operands are all known; it charges what it uses while it runs.
+    pub(crate) fn flow(&self, scope: &Scope<'_>, call: &Call<'_>) -> Result<Vec<Tensor>, Fault> {
+        match self.kind {
+            Kind::Flow { run, .. } => {
+                let outputs = run(scope, call)?;
+                scope.attributes.finish()?;
+                Ok(outputs)
+            }
+            _ => Err(Fault::Unsupported { what: self.name.to_owned(), hint: "it has no body" }),
         }
     }
 
@@ -190,6 +218,7 @@ static FAMILIES: &[&[Operator]] = &[
     choose::OPERATORS,
     conv::OPERATORS,
     einsum::OPERATORS,
+    flow::OPERATORS,
     identity::OPERATORS,
     images::OPERATORS,
     matmul::OPERATORS,
@@ -262,13 +291,15 @@ pub(crate) struct Prepared {
     pub(crate) scratch_bytes: u64,
     /// The outputs depend on shapes and constants only: the planner may compute them at once.
     pub(crate) known: bool,
+    /// Not all of the cost is known before the run: the kernel charges the rest to [`Call::budget`].
+    pub(crate) open: bool,
     pub(crate) kernel: Box<dyn Kernel>,
 }
 
 impl Prepared {
     /// Outputs of these types; no scratch, no cost beyond writing them.
     pub(crate) fn new(outputs: Vec<ValueType>, kernel: impl Kernel + 'static) -> Self {
-        Self { outputs, macs: 0, scratch_bytes: 0, known: false, kernel: Box::new(kernel) }
+        Self { outputs, macs: 0, scratch_bytes: 0, known: false, open: false, kernel: Box::new(kernel) }
     }
 
     /// One output, no scratch, no cost beyond writing the output.
@@ -281,6 +312,10 @@ impl Prepared {
         let outputs = tensors.iter().map(ValueType::of).collect();
         let kernel = FnKernel(move |_: &Call<'_>| Ok(tensors.iter().map(|t| t.data().clone()).collect()));
         Self { known: true, ..Self::new(outputs, kernel) }
+    }
+
+    pub(crate) fn with_kernel(self, kernel: impl Kernel + 'static) -> Self {
+        Self { kernel: Box::new(kernel), ..self }
     }
 
     pub(crate) fn macs(self, macs: u64) -> Self {
@@ -336,6 +371,8 @@ pub(crate) struct Call<'a> {
     pub(crate) pool: &'a Pool,
     /// Element-wise steps that follow, for a kernel that takes them.
     pub(crate) tail: Option<&'a TailCall<'a>>,
+    /// What the run may still use.
+    pub(crate) budget: &'a Budget<'a>,
 }
 
 impl<'a> Call<'a> {

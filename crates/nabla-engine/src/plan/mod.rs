@@ -6,6 +6,7 @@
 //! - A node whose shape depends on a computed value is a *late* step: it is prepared during the run, with
 //!   every operand known, and pays from the same limits.
 //! - A value is dropped after the last step that takes it.
+//! - A body is planned and run as a graph of its own ([`pass`]), within the budget of the run around it.
 
 use std::sync::Arc;
 
@@ -17,12 +18,16 @@ use crate::limits::TEXT_BYTES_MAX;
 use crate::ops::{Call, Kernel, Operand, Packed, Prepared, Scope, sizes};
 use crate::{Error, Fault, Limits};
 
+mod budget;
 mod fuse;
+mod pass;
 mod pool;
 mod resident;
 mod run;
 mod tail;
 
+pub(crate) use budget::{Budget, at_most};
+pub(crate) use pass::{Pass, Returned};
 pub(crate) use pool::Pool;
 pub(crate) use resident::{Kept, Residents, packable};
 use tail::Tail;
@@ -89,7 +94,7 @@ pub(crate) struct Program<'a> {
     pub(crate) cpu: &'a Cpu,
     pub(crate) graph: &'a Graph,
     /// Weights, but for those that only live on in the order of the kernels.
-    pub(crate) weights: &'a [Option<Arc<Tensor>>],
+    pub(crate) weights: Weights<'a>,
     pub(crate) weight_types: &'a [ValueType],
     /// Values that depend on weights only, where they have been computed; empty if none have.
     pub(crate) statics: &'a [Static],
@@ -98,9 +103,19 @@ pub(crate) struct Program<'a> {
     pub(crate) limits: &'a Limits,
 }
 
+/// Weights of a model; for a body, what it takes from around its node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Weights<'a> {
+    Kept(&'a [Option<Arc<Tensor>>]),
+    Taken(&'a [Option<&'a Tensor>]),
+}
+
 impl Program<'_> {
     fn weight(&self, index: u32) -> Option<&Tensor> {
-        self.weights.get(index as usize).and_then(Option::as_deref)
+        match self.weights {
+            Weights::Kept(weights) => weights.get(index as usize).and_then(Option::as_deref),
+            Weights::Taken(weights) => weights.get(index as usize).copied().flatten(),
+        }
     }
 
     fn packed(&self, node: usize) -> Option<&Packed> {
@@ -163,6 +178,8 @@ struct Ready {
     kernel: Box<dyn Kernel>,
     outputs: Vec<ValueType>,
     scratch_bytes: u64,
+    /// Not all of its cost is known before the run.
+    open: bool,
     /// Steps joined to this one, and the inputs of the step that they take.
     tail: Option<Tail>,
 }
@@ -197,7 +214,7 @@ impl Plan {
 
     /// Whether everything is known before the run.
     pub(crate) fn is_static(&self) -> bool {
-        self.steps.iter().all(|step| step.ready.is_some())
+        self.steps.iter().all(|step| step.ready.as_ref().is_some_and(|ready| !ready.open))
     }
 
     /// Type of an output, if it is known before the run.
@@ -246,7 +263,7 @@ impl Plan {
         };
         match node.operator.prepare(&scope) {
             Ok(prepared) => {
-                check_outputs(&prepared, node)?;
+                check_count(prepared.outputs.len(), node)?;
                 if (all_known || prepared.known) && is_small(&prepared) {
                     let tensors = fold(program, &scope, &prepared)?;
                     drop(scope);
@@ -271,7 +288,7 @@ impl Plan {
     }
 
     fn push(&mut self, index: usize, node: &Node, prepared: Prepared) {
-        let Prepared { outputs, macs, scratch_bytes, kernel, .. } = prepared;
+        let Prepared { outputs, macs, scratch_bytes, open, kernel, .. } = prepared;
         let moved = outputs.iter().map(ValueType::count).fold(macs, u64::saturating_add);
         self.macs = self.macs.saturating_add(moved);
         let first = self.values.len();
@@ -280,7 +297,7 @@ impl Plan {
             node: index,
             inputs: node.inputs.clone(),
             outputs: first..self.values.len(),
-            ready: Some(Ready { kernel, outputs, scratch_bytes, tail: None }),
+            ready: Some(Ready { kernel, outputs, scratch_bytes, open, tail: None }),
             frees: Vec::new(),
         });
     }
@@ -360,15 +377,17 @@ impl Plan {
     }
 }
 
-fn check_outputs(prepared: &Prepared, node: &Node) -> Result<(), Fault> {
-    if prepared.outputs.len() == node.outputs as usize {
+fn check_count(outputs: usize, node: &Node) -> Result<(), Fault> {
+    if outputs == node.outputs as usize {
         return Ok(());
     }
     Err(Fault::Arity { what: "outputs", expected: "as many as it has", got: node.outputs as usize })
 }
 
 fn is_small(prepared: &Prepared) -> bool {
-    prepared.macs <= FOLD_MACS_MAX && prepared.outputs.iter().all(|ty| ty.elements() <= FOLD_ELEMENTS_MAX)
+    !prepared.open
+        && prepared.macs <= FOLD_MACS_MAX
+        && prepared.outputs.iter().all(|ty| ty.elements() <= FOLD_ELEMENTS_MAX)
 }
 
 /// Run a node whose operands are known, or do not matter.
@@ -376,6 +395,7 @@ fn fold(program: &Program<'_>, scope: &Scope<'_>, prepared: &Prepared) -> Result
     let inputs: Vec<_> =
         scope.operands.iter().map(|operand| operand.and_then(|operand| operand.constant)).collect();
     let pool = Pool::default();
+    let budget = Budget::new(program.limits, 0, 0);
     let call = Call {
         cpu: program.cpu,
         inputs: &inputs,
@@ -383,6 +403,7 @@ fn fold(program: &Program<'_>, scope: &Scope<'_>, prepared: &Prepared) -> Result
         packed: scope.packed,
         pool: &pool,
         tail: None,
+        budget: &budget,
     };
     run::call(prepared.kernel.as_ref(), &call)
 }

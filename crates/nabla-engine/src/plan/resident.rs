@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use nabla_types::tensor::{Dtype, Tensor};
 
-use super::{Plan, Program, Static, ValueType, fold};
+use super::{Plan, Program, Static, ValueType, Weights, fold};
 use crate::graph::{Graph, Node, Ref};
 use crate::kernels::Cpu;
 use crate::ops::{Operand, Packed, Scope};
@@ -141,7 +141,7 @@ impl<'a> Residents<'a> {
         Program {
             cpu: self.cpu,
             graph: self.interface.graph(),
-            weights: &self.kept.weights,
+            weights: Weights::Kept(&self.kept.weights),
             weight_types: self.interface.weight_types(),
             statics: &self.kept.statics,
             packed: &[],
@@ -154,7 +154,8 @@ impl<'a> Residents<'a> {
     fn compute(&mut self, index: usize, node: &Node) -> Result<bool, Error> {
         let outputs = node.outputs as usize;
         let first = self.kept.statics.len();
-        if let Some(operands) = static_operands(&self.kept, node) {
+        // What a loop over weights makes has no size before it has run: it is left to the plans.
+        if let Some(operands) = static_operands(&self.kept, node).filter(|_| !node.operator.is_flow()) {
             let types: Vec<_> = operands.iter().map(|t| t.as_ref().map(|t| ValueType::of(t))).collect();
             let program = self.program();
             let constants = operands.iter().zip(&types);

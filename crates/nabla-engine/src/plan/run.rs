@@ -4,19 +4,12 @@ use std::sync::Arc;
 
 use nabla_types::tensor::Tensor;
 
-use super::{Plan, Pool, Program, Slot, Static, Step, Tail, TailCall, ValueType, check_outputs};
+use super::{
+    Budget, Plan, Pool, Program, Returned, Slot, Static, Step, Tail, TailCall, ValueType, check_count,
+};
 use crate::graph::Ref;
 use crate::ops::{Call, Kernel, Operand, Scope};
-use crate::{Error, Fault, Limits};
-
-/// What late steps may still use.
-#[derive(Debug)]
-struct Budget {
-    macs: u64,
-    /// Bytes of late values that live now.
-    live_bytes: u64,
-    fixed_bytes: u64,
-}
+use crate::{Error, Fault};
 
 /// A value during a run.
 enum Value {
@@ -43,12 +36,28 @@ impl Plan {
         inputs: &[&Tensor],
         pool: &Pool,
     ) -> Result<Vec<Tensor>, Error> {
+        let budget = Budget::new(program.limits, self.macs, self.peak_bytes);
+        let outputs = self.run_within(program, inputs, pool, &budget)?.into_iter();
+        let own = |output| match output {
+            Returned::Made(tensor) => tensor,
+            Returned::Input(index) => inputs[index].clone(),
+        };
+        Ok(outputs.map(own).collect())
+    }
+
+    /// As [`Self::run`], as part of a run with this budget.
+    pub(super) fn run_within(
+        &self,
+        program: &Program<'_>,
+        inputs: &[&Tensor],
+        pool: &Pool,
+        budget: &Budget<'_>,
+    ) -> Result<Vec<Returned>, Error> {
         let constant = |slot: &Slot| match slot {
             Slot::Constant(tensor, _) => Value::Constant(tensor.clone()),
             _ => Value::Empty,
         };
         let mut values: Vec<Value> = self.values.iter().map(constant).collect();
-        let mut budget = Budget { macs: self.macs, live_bytes: 0, fixed_bytes: self.peak_bytes };
         for step in &self.steps {
             if let Some(renamed) = step.take_over(&mut values) {
                 values[step.outputs.start] =
@@ -63,7 +72,7 @@ impl Plan {
                     Ref::Value(index) => values.get(*index as usize).and_then(Value::get),
                 };
                 let taken: Vec<_> = step.inputs.iter().map(take).collect();
-                self.step(program, step, &taken, pool, &mut budget)
+                self.step(program, step, &taken, pool, budget)
                     .map_err(|fault| program.graph.at(step.node, fault))?
             };
             for (slot, output) in step.outputs.clone().zip(outputs) {
@@ -72,8 +81,7 @@ impl Plan {
             for freed in &step.frees {
                 if let Value::Made(tensor) = std::mem::replace(&mut values[*freed], Value::Empty) {
                     if matches!(self.values[*freed], Slot::Unknown) {
-                        let bytes = ValueType::of(&tensor).bytes();
-                        budget.live_bytes = budget.live_bytes.saturating_sub(bytes);
+                        budget.release(ValueType::of(&tensor).bytes());
                     }
                     pool.give(tensor);
                 }
@@ -87,23 +95,23 @@ impl Plan {
         program: &Program<'_>,
         inputs: &[&Tensor],
         mut values: Vec<Value>,
-    ) -> Result<Vec<Tensor>, Error> {
+    ) -> Result<Vec<Returned>, Error> {
         let sources: Vec<Ref> = program.graph.outputs.iter().map(|(_, source)| *source).collect();
         let mut outputs = Vec::with_capacity(sources.len());
         for (place, source) in sources.iter().enumerate() {
             let found =
                 match *source {
                     Ref::Absent => None,
-                    Ref::Input(index) => inputs.get(index as usize).map(|tensor| (*tensor).clone()),
-                    Ref::Weight(index) => program.weight(index).cloned(),
+                    Ref::Input(index) => inputs.get(index as usize).map(|_| Returned::Input(index as usize)),
+                    Ref::Weight(index) => program.weight(index).cloned().map(Returned::Made),
                     Ref::Value(index) if sources[place + 1..].contains(source) => {
-                        values.get(index as usize).and_then(Value::get).cloned()
+                        values.get(index as usize).and_then(Value::get).cloned().map(Returned::Made)
                     }
                     Ref::Value(index) => values.get_mut(index as usize).and_then(|value| {
                         match std::mem::replace(value, Value::Empty) {
                             Value::Empty => None,
-                            Value::Made(tensor) => Some(tensor),
-                            Value::Constant(tensor) => Some(tensor.as_ref().clone()),
+                            Value::Made(tensor) => Some(Returned::Made(tensor)),
+                            Value::Constant(tensor) => Some(Returned::Made(tensor.as_ref().clone())),
                         }
                     }),
                 };
@@ -120,7 +128,7 @@ impl Plan {
         step: &Step,
         inputs: &[Option<&Tensor>],
         pool: &Pool,
-        budget: &mut Budget,
+        budget: &Budget<'_>,
     ) -> Result<Vec<Tensor>, Fault> {
         let packed = program.packed(step.node);
         match &step.ready {
@@ -132,7 +140,7 @@ impl Plan {
                 let tail = tail.as_ref();
                 call(
                     ready.kernel.as_ref(),
-                    &Call { cpu: program.cpu, inputs: own, outputs, packed, pool, tail },
+                    &Call { cpu: program.cpu, inputs: own, outputs, packed, pool, tail, budget },
                 )
             }
             None => late(program, step, inputs, pool, budget),
@@ -165,7 +173,7 @@ fn late(
     step: &Step,
     inputs: &[Option<&Tensor>],
     pool: &Pool,
-    budget: &mut Budget,
+    budget: &Budget<'_>,
 ) -> Result<Vec<Tensor>, Fault> {
     let node = &program.graph.nodes[step.node];
     // A weight that only lives on in packed form still has its type.
@@ -189,36 +197,21 @@ fn late(
         limits: program.limits,
         packed,
     };
-    let prepared = node.operator.prepare(&scope)?;
-    check_outputs(&prepared, node)?;
-    budget.charge(&prepared.outputs, prepared.macs, prepared.scratch_bytes, program.limits)?;
-    let outputs = &prepared.outputs;
     let tail = None;
-    call(prepared.kernel.as_ref(), &Call { cpu: program.cpu, inputs, outputs, packed, pool, tail })
-}
-
-impl Budget {
-    fn charge(
-        &mut self,
-        outputs: &[ValueType],
-        macs: u64,
-        scratch_bytes: u64,
-        limits: &Limits,
-    ) -> Result<(), Fault> {
-        let moved = outputs.iter().map(ValueType::count).fold(macs, u64::saturating_add);
-        self.macs = self.macs.saturating_add(moved);
-        self.live_bytes = outputs.iter().map(ValueType::bytes).fold(self.live_bytes, u64::saturating_add);
-        let peak = self.fixed_bytes.saturating_add(self.live_bytes).saturating_add(scratch_bytes);
-        for (what, got, max) in [
-            ("multiply-adds of the run so far", self.macs, limits.macs_max),
-            ("bytes of the run so far", peak, limits.peak_bytes_max),
-        ] {
-            if got > max {
-                return Err(Fault::Shape { what, expected: format!("at most {max}"), got: got.to_string() });
-            }
+    if node.operator.is_flow() {
+        let call = Call { cpu: program.cpu, inputs, outputs: &[], packed, pool, tail, budget };
+        let outputs = node.operator.flow(&scope, &call)?;
+        check_count(outputs.len(), node)?;
+        for output in &outputs {
+            budget.hold(ValueType::of(output).bytes())?;
         }
-        Ok(())
+        return Ok(outputs);
     }
+    let prepared = node.operator.prepare(&scope)?;
+    check_count(prepared.outputs.len(), node)?;
+    budget.charge(&prepared.outputs, prepared.macs, prepared.scratch_bytes)?;
+    let outputs = &prepared.outputs;
+    call(prepared.kernel.as_ref(), &Call { cpu: program.cpu, inputs, outputs, packed, pool, tail, budget })
 }
 
 /// Run a kernel and give its outputs their shapes.

@@ -22,7 +22,7 @@ use crate::graph::{Graph, Ref};
 use crate::kernels::Cpu;
 use crate::model::check_graph;
 use crate::ops::sizes;
-use crate::plan::{Program, Residents, ValueType, packable};
+use crate::plan::{self, Program, Residents, ValueType, packable};
 use crate::runtime::EngineSession;
 use crate::{Error, Interface, Limits};
 
@@ -114,7 +114,7 @@ fn plan(cpu: &Cpu, graph: Graph, source: &Weights<'_>, limits: &Limits) -> Resul
                 let program = Program {
                     cpu,
                     graph: interface.graph(),
-                    weights: &constants,
+                    weights: plan::Weights::Kept(&constants),
                     weight_types: interface.weight_types(),
                     statics: &[],
                     packed: &[],

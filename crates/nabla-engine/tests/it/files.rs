@@ -114,6 +114,21 @@ pub(crate) fn int_attribute(name: &str, value: i64) -> Vec<u8> {
     [text(1, name), int(3, value.cast_unsigned()), int(20, 2)].concat()
 }
 
+pub(crate) fn ints_attribute(name: &str, values: &[i64]) -> Vec<u8> {
+    let list: Vec<u8> = values.iter().flat_map(|value| int(8, value.cast_unsigned())).collect();
+    [text(1, name), list, int(20, 7)].concat()
+}
+
+/// A scalar initializer.
+pub(crate) fn scalar(name: &str, value: i64) -> Vec<u8> {
+    [int(2, INT64), text(8, name), bytes(9, &value.to_le_bytes())].concat()
+}
+
+/// A scalar truth value as an initializer.
+pub(crate) fn truth(name: &str, value: bool) -> Vec<u8> {
+    [int(2, BOOL), text(8, name), bytes(9, &[u8::from(value)])].concat()
+}
+
 pub(crate) fn integers(name: &str, values: &[i64]) -> NamedTensor {
     NamedTensor::new(name, Tensor::i64(&[values.len() as u64], values.to_vec()).unwrap())
 }

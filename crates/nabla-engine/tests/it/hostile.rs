@@ -11,7 +11,7 @@ use nabla_engine::{Engine, Error, Folder, Kernels, Limits, Runtime, import_onnx}
 use nabla_types::tensor::NamedTensor;
 
 use crate::files::{
-    BOOL, FLOAT, File, INT64, bytes, floats, int, int_attribute, integers, node, text, varint,
+    BOOL, FLOAT, File, INT64, bytes, floats, int, int_attribute, integers, node, scalar, text, truth, varint,
 };
 
 /// Address space of the process that is thrown at.
@@ -111,8 +111,34 @@ const RUNS: [Bomb; 7] = [
     bomb("late Range", late_range, &["Range): "]),
 ];
 
+/// Bodies: passes without end, passes that grow, and bodies that do not fit their node.
+const BODIES: [Bomb; 16] = [
+    bomb(
+        "a Loop for ever",
+        |l| ever(l, &["", "go"]),
+        &["Loop): Loop: neither a count nor a condition ends it"],
+    ),
+    bomb("a Loop of 2^63 passes", |l| ever(l, &["many", "go"]), &["Loop): size of a value"]),
+    bomb("a Loop whose condition stays", stays, &["Loop): multiply-adds of the run so far"]),
+    bomb("a Loop that doubles a value", |l| doubles(l, true), &GROWS),
+    bomb("a Loop that doubles a value for a count", |l| doubles(l, false), &GROWS),
+    bomb("a Loop that piles up", piles_up, &["Loop): multiply-adds of the run", "Loop): bytes of the run"]),
+    bomb("Loops inside each other, 10^5 passes each", towers, &["Loop): in its body, node 0"]),
+    bomb("a body that takes an unknown name", ghost, &["nobody makes a value that is needed: \"ghost\""]),
+    bomb("a body that takes its node's output", own_body, &["(a cycle)"]),
+    bomb("bodies 12 deep", deep, &["bodies inside each other"]),
+    bomb("a Loop without a body", |l| bodiless(l, "Loop"), &["Loop): attribute \"body\""]),
+    bomb("a Scan without a body", |l| bodiless(l, "Scan"), &["Scan): attribute \"body\""]),
+    bomb("an If without branches", |l| bodiless(l, "If"), &["If): attribute \"else_branch\""]),
+    bomb("a Scan of no inputs", |l| scan(l, &["x"], 0), &["Scan): attribute \"num_scan_inputs\""]),
+    bomb("a Scan of 2^62 inputs", |l| scan(l, &["x"], 1 << 62), &["Scan): attribute \"num_scan_inputs\""]),
+    bomb("a Scan of lengths 4 and 5", |l| scan(l, &["x", "z"], 2), &["Scan): length of a scanned input"]),
+];
+
+const GROWS: [&str; 2] = ["Loop): in its body, node 0", "Loop): bytes of the run so far"];
+
 fn bombs() -> impl Iterator<Item = &'static Bomb> {
-    LARGE.iter().chain(&FILES).chain(&RUNS)
+    LARGE.iter().chain(&FILES).chain(&RUNS).chain(&BODIES)
 }
 
 fn run(limits: &Limits, file: &File) -> Result<Vec<NamedTensor>, Error> {
@@ -132,10 +158,6 @@ fn constant(limits: &Limits, operator: &str, values: &[i64]) -> Result<Vec<Named
 fn of_shape(limits: &Limits, shape: &[i64]) -> Result<Vec<NamedTensor>, Error> {
     let file = File::new().integers("c", shape).node("bomb", "ConstantOfShape", &["c"], &["y"], &[]);
     run(limits, &file.output("y", FLOAT))
-}
-
-fn scalar(name: &str, value: i64) -> Vec<u8> {
-    [int(2, INT64), text(8, name), bytes(9, &value.to_le_bytes())].concat()
 }
 
 fn range(limits: &Limits, end: i64) -> Result<Vec<NamedTensor>, Error> {
@@ -308,6 +330,107 @@ fn late_range(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
         Engine::new(Kernels::Auto)?.prepare(file.import(limits).expect("harmless so far").into())?;
     let end = nabla_types::tensor::Tensor::i64(&[], vec![1 << 62]).unwrap();
     session.run(&[NamedTensor::new("end", end)])
+}
+
+/// Inputs of a body of Loop.
+fn head() -> File {
+    File::new().input("i", INT64, &[]).input("c", BOOL, &[])
+}
+
+/// Constants `go` (true) and `many` (2^63 - 1).
+fn constants() -> File {
+    File::new().part(5, &truth("go", true)).part(5, &scalar("many", i64::MAX))
+}
+
+/// As few passes as a test has time for.
+fn patience(limits: &Limits) -> Limits {
+    Limits { macs_max: limits.macs_max.min(1 << 33), ..limits.clone() }
+}
+
+/// A body that carries nothing and goes on.
+fn ever(limits: &Limits, inputs: &[&str]) -> Result<Vec<NamedTensor>, Error> {
+    let body = head().output("c", BOOL).output("i", INT64).subgraph("body");
+    run(limits, &constants().node("bomb", "Loop", inputs, &["y"], &[body]).output("y", INT64))
+}
+
+/// The condition is computed, and always true.
+fn stays(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
+    let body = head().node("", "Equal", &["i", "i"], &["again"], &[]).output("again", BOOL);
+    let body = body.input("v", FLOAT, &[]).output("v", FLOAT).subgraph("body");
+    let file = constants().input("x", FLOAT, &["1"]).node("bomb", "Loop", &["", "go", "x"], &["y"], &[body]);
+    file.output("y", FLOAT).run(&patience(limits), &[floats("x", &[1])])
+}
+
+/// Each pass doubles the value.
+fn doubles(limits: &Limits, endless: bool) -> Result<Vec<NamedTensor>, Error> {
+    let body = head().input("v", FLOAT, &["n"]);
+    let body = body.node("grow", "Concat", &["v", "v"], &["w"], &[int_attribute("axis", 0)]);
+    let body = body.node("", "Equal", &["i", "i"], &["again"], &[]);
+    let goes_on = if endless { "again" } else { "c" };
+    let body = body.output(goes_on, BOOL).output("w", FLOAT).subgraph("body");
+    let file = constants().input("x", FLOAT, &["1"]);
+    let file = file.node("bomb", "Loop", &["many", "go", "x"], &["y"], &[body]).output("y", FLOAT);
+    let limits = Limits { peak_bytes_max: limits.peak_bytes_max.min(1 << 28), ..patience(limits) };
+    file.run(&limits, &[floats("x", &[1])])
+}
+
+/// Each pass leaves a page behind.
+fn piles_up(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
+    let body = head().node("", "Equal", &["i", "i"], &["again"], &[]).output("again", BOOL);
+    let body = body.node("", "Neg", &["x"], &["page"], &[]).output("page", FLOAT).subgraph("body");
+    let file = constants().input("x", FLOAT, &["1024"]);
+    let file = file.node("bomb", "Loop", &["many", "go"], &["y"], &[body]).output("y", FLOAT);
+    let limits = Limits { peak_bytes_max: limits.peak_bytes_max.min(1 << 24), ..patience(limits) };
+    file.run(&limits, &[floats("x", &[1024])])
+}
+
+fn towers(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
+    let mut body = head().input("v", FLOAT, &[]).node("", "Neg", &["v"], &["w"], &[]);
+    for _ in 0..4 {
+        let inner = [body.output("c", BOOL).output("w", FLOAT).subgraph("body")];
+        body = head().input("v", FLOAT, &[]).node("bomb", "Loop", &["m", "go", "v"], &["w"], &inner);
+    }
+    let inner = [body.output("c", BOOL).output("w", FLOAT).subgraph("body")];
+    let file = constants().part(5, &scalar("m", 100_000)).input("x", FLOAT, &["1"]);
+    run(limits, &file.node("bomb", "Loop", &["m", "go", "x"], &["y"], &inner).output("y", FLOAT))
+}
+
+fn ghost(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
+    let body = head().node("", "Neg", &["ghost"], &["z"], &[]).output("c", BOOL).output("z", FLOAT);
+    let body = [body.subgraph("body")];
+    run(limits, &constants().node("bomb", "Loop", &["many", "go"], &["y"], &body).output("y", FLOAT))
+}
+
+fn own_body(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
+    let body = head().node("", "Neg", &["y"], &["z"], &[]).output("c", BOOL).output("z", FLOAT);
+    let body = [body.subgraph("body")];
+    run(limits, &constants().node("bomb", "Loop", &["many", "go"], &["y"], &body).output("y", FLOAT))
+}
+
+/// One body deeper than is read, in a file that is not too deep.
+fn deep(limits: &Limits) -> Result<Vec<NamedTensor>, Error> {
+    let mut body = head().node("", "Neg", &["x"], &["w"], &[]);
+    for _ in 0..11 {
+        let inner = [body.output("c", BOOL).output("w", FLOAT).subgraph("body")];
+        body = head().node("bomb", "Loop", &["m", "go"], &["w"], &inner);
+    }
+    let inner = [body.output("c", BOOL).output("w", FLOAT).subgraph("body")];
+    let file = constants().part(5, &scalar("m", 1)).input("x", FLOAT, &["1"]);
+    let limits = Limits { nesting_max: 1000, ..limits.clone() };
+    run(&limits, &file.node("bomb", "Loop", &["m", "go"], &["y"], &inner).output("y", FLOAT))
+}
+
+fn bodiless(limits: &Limits, operator: &str) -> Result<Vec<NamedTensor>, Error> {
+    let file = File::new().input("x", BOOL, &["1"]);
+    run(limits, &file.node("bomb", operator, &["x"], &["y"], &[]).output("y", BOOL))
+}
+
+fn scan(limits: &Limits, inputs: &[&str], scanned: i64) -> Result<Vec<NamedTensor>, Error> {
+    let body = inputs.iter().fold(File::new(), |body, name| body.input(&format!("{name}_"), FLOAT, &[]));
+    let body = body.node("", "Neg", &["x_"], &["w"], &[]).output("w", FLOAT).subgraph("body");
+    let file = File::new().input("x", FLOAT, &["4"]).input("z", FLOAT, &["5"]);
+    let attributes = [body, int_attribute("num_scan_inputs", scanned)];
+    run(limits, &file.node("bomb", "Scan", inputs, &["y"], &attributes).output("y", FLOAT))
 }
 
 /// A file, by its name.

@@ -11,6 +11,7 @@ mod cases;
 mod conformance;
 mod dynamic;
 mod files;
+mod flow;
 mod hostile;
 mod models;
 mod oracle;

@@ -5,7 +5,7 @@ use nabla_types::tensor::{Tensor, TensorData};
 use crate::graph::{Attribute, Attributes};
 use crate::kernels::Cpu;
 use crate::ops::{Call, Operand, Scope, find};
-use crate::plan::{Pool, ValueType};
+use crate::plan::{Budget, Pool, ValueType};
 use crate::{Fault, Limits};
 
 /// Outputs of an operator. Inputs that are `None` are not given.
@@ -27,9 +27,17 @@ pub(in crate::ops) fn run(
     let prepared = find(operator).expect("a known operator").prepare(&scope)?;
     assert_eq!(prepared.outputs.len(), outputs);
     let given: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_ref).collect();
-    let (cpu, pool) = (Cpu::scalar(), Pool::default());
+    let (cpu, pool, budget) = (Cpu::scalar(), Pool::default(), Budget::new(&limits, 0, 0));
     let types = &prepared.outputs;
-    let call = Call { cpu: &cpu, inputs: &given, outputs: types, packed: None, pool: &pool, tail: None };
+    let call = Call {
+        cpu: &cpu,
+        inputs: &given,
+        outputs: types,
+        packed: None,
+        pool: &pool,
+        tail: None,
+        budget: &budget,
+    };
     let made = prepared.kernel.run(&call)?;
     assert_eq!(made.len(), outputs);
     let whole = |(ty, data): (&ValueType, TensorData)| {

@@ -18,6 +18,7 @@ use crate::plan::ValueType;
 
 mod ngrams;
 mod pattern;
+mod tokens;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(super) static OPERATORS: &[Operator] = &[
     Operator::node("StringNormalizer", plain, string_normalizer),
     Operator::node("StringSplit", plain, string_split),
     Operator::node("TfIdfVectorizer", plain, ngrams::tf_idf_vectorizer),
+    Operator::microsoft("Tokenizer", plain, tokens::tokenizer),
 ];
 
 /// Bytes that are looked at for each text.

@@ -20,9 +20,9 @@ use crate::graph::attributes::fault;
 use crate::ops::{Call, FnKernel, Prepared, Scope};
 
 /// Most bytes of a compiled pattern.
-const COMPILED_BYTES_MAX: usize = 1 << 18;
+pub(super) const COMPILED_BYTES_MAX: usize = 1 << 18;
 /// Deepest nesting of groups.
-const NESTING_MAX: u32 = 32;
+pub(super) const NESTING_MAX: u32 = 32;
 /// Greatest number of repetitions, as in RE2.
 const REPEAT_MAX: u32 = 1000;
 /// Steps of a match in a text of full length, at most, about.
@@ -49,14 +49,20 @@ const NAMED_CLASSES: [&str; 14] = [
 /// A pattern that must match from end to end.
 pub(super) fn compile(pattern: &str) -> Result<Regex, Fault> {
     let refused = |problem: &str| fault("pattern", "RE2's language", &format!("{problem}: {pattern}"));
-    let mut reader = Reader { rest: pattern.chars().peekable(), written: String::new(), depth: 0 };
-    reader.read().map_err(refused)?;
-    RegexBuilder::new(&format!(r"\A(?:{})\z", reader.written))
+    let written = translate(pattern).map_err(refused)?;
+    RegexBuilder::new(&format!(r"\A(?:{written})\z"))
         .size_limit(COMPILED_BYTES_MAX)
         .dfa_size_limit(COMPILED_BYTES_MAX)
         .nest_limit(NESTING_MAX)
         .build()
         .map_err(|error| refused(error.to_string().lines().last().unwrap_or_default()))
+}
+
+/// RE2's pattern in the language of the crate `regex`; or what of it is refused.
+pub(super) fn translate(pattern: &str) -> Result<String, &'static str> {
+    let mut reader = Reader { rest: pattern.chars().peekable(), written: String::new(), depth: 0 };
+    reader.read()?;
+    Ok(reader.written)
 }
 
 /// Reads one language and writes the other.

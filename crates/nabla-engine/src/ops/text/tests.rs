@@ -180,3 +180,101 @@ fn only_texts_are_taken() {
         one("RegexFullMatch", &[texts(&[2], &["a", "b"])], &[("pattern", Text("a".to_owned()))]).unwrap();
     assert_eq!(made, Tensor::new(vec![2], TensorData::Bool(vec![true, false])).unwrap());
 }
+
+/// `Tokenizer` of these attributes beside `pad_value`.
+fn tokens(texts: Tensor, mark: i64, least: i64, rule: (&str, &[&str])) -> Result<Tensor, Fault> {
+    let list = || rule.1.iter().map(|text| (*text).to_owned()).collect();
+    let rule = match rule.0 {
+        "tokenexp" => ("tokenexp", Text(rule.1[0].to_owned())),
+        name => (name, Texts(list())),
+    };
+    let attributes =
+        [("mark", Int(mark)), ("mincharnum", Int(least)), ("pad_value", Text("#".to_owned())), rule];
+    one("Tokenizer", &[texts], &attributes)
+}
+
+/// Parts of one text.
+#[track_caller]
+fn parts(text: &str, name: &str, rule: &[&str], expected: &[&str]) {
+    let made = tokens(texts(&[1], &[text]), 0, 1, (name, rule)).unwrap();
+    assert_eq!(made, texts(&[1, expected.len() as u64], expected), "{text:?} by {rule:?}");
+}
+
+#[test]
+fn tokens_are_those_of_onnx_runtime() {
+    // As ONNX Runtime 1.31.1 answers: the longest match, not the first alternative.
+    for (text, pattern, expected) in [
+        ("abab", "a*", &["a", "a"][..]),
+        ("abcab", "(a)(b)", &["ab", "ab"]),
+        ("xaby", "a|ab", &["ab"]),
+        ("aab", "a?(ab)?", &["aab"]),
+        ("aaab", "a+?", &["aaa"]),
+        ("ab ab", "^ab", &["ab"]),
+        ("ab ab", "ab$", &["ab"]),
+        ("foo.bar", r"\w+$", &["bar"]),
+        ("ab cd", r"\b\w\w+\b", &["ab", "cd"]),
+        ("éb cd ÀÉ", r"\w+", &["b", "cd"]),
+        ("aé1", r"\pL+", &["aé"]),
+        ("a\nb", ".+", &["a", "b"]),
+        ("aab b", r"\b", &[]),
+    ] {
+        parts(text, "tokenexp", &[pattern], expected);
+    }
+    for (text, separators, expected) in [
+        ("a b  c", &[" "][..], &["a", "b", "c"][..]),
+        ("a b,c;;d", &[" ", ",", ";"], &["a", "b", "c", "d"]),
+        ("aXYbXc", &["XY", "X"], &["a", "b", "c"]),
+        ("aXYbXc", &["X", "XY"], &["a", "Yb", "c"]),
+        ("a.b", &["."], &[]),
+        ("a.b", &[r"\."], &["a", "b"]),
+        ("a  b", &[" *"], &[]),
+        ("xaby", &["a|ab"], &["x", "y"]),
+        ("xabaaby", &["a+?"], &["x", "b", "by"]),
+        ("a b a", &[" ", "^a"], &["b"]),
+        ("xx-a-", &["-$"], &["xx-a"]),
+        ("abcbd", &["b", "c", "bc"], &["a", "d"]),
+        ("aéb c", &["é"], &["a", "b c"]),
+        ("aéb", &[""], &["a", "é", "b"]),
+        ("ab", &["", ""], &[]),
+        ("abé", &["b*"], &[]),
+    ] {
+        parts(text, "separators", separators, expected);
+    }
+}
+
+#[test]
+fn tokens_are_marked_and_filled_up() {
+    let letters = ("tokenexp", &["[a-z]+"][..]);
+    let made = tokens(texts(&[2, 2], &["ab cd", "e", "", "x y z"]), 0, 1, letters).unwrap();
+    let expected = ["ab", "cd", "#", "e", "#", "#", "#", "#", "#", "x", "y", "z"];
+    assert_eq!(made, texts(&[2, 2, 3], &expected));
+    let made = tokens(texts(&[3], &["ab cd", "e", ""]), 1, 1, letters).unwrap();
+    let (begin, end) = ("\u{2}", "\u{3}");
+    let expected = [begin, "ab", "cd", end, begin, "e", end, "#", begin, end, "#", "#"];
+    assert_eq!(made, texts(&[3, 4], &expected));
+    assert_eq!(tokens(texts(&[2], &["", "1"]), 1, 1, letters).unwrap().shape(), [2, 0]);
+    assert_eq!(tokens(texts(&[2, 0], &[]), 0, 1, letters).unwrap().shape(), [2, 0]);
+    let made = tokens(texts(&[1], &["éa bcé é"]), 0, 2, ("tokenexp", &["[^ ]+"])).unwrap();
+    assert_eq!(made, texts(&[1, 2], &["éa", "bcé"]));
+}
+
+#[test]
+fn tokens_that_cannot_be_are_refused() {
+    let x = || texts(&[1], &["ab"]);
+    for (least, rule, part) in [
+        (0, ("tokenexp", &["a"][..]), "mincharnum"),
+        (2, ("separators", &[""]), "mincharnum"),
+        (1, ("tokenexp", &[""]), "a pattern, or separators"),
+        (1, ("tokenexp", &[r"(?u)\w"]), "RE2"),
+        (1, ("separators", &["[a-"]), "RE2"),
+        (1, ("separators", &["a"; 65]), "at most 64"),
+        (1, ("tokenexp", &["((a{1000}){1000}){1000}"]), "RE2"),
+    ] {
+        refused(tokens(x(), 0, least, rule), part);
+    }
+    refused(tokens(texts(&[1, 1, 1], &["a"]), 0, 1, ("tokenexp", &["a"])), "[C] or [N, C]");
+    // A pattern of many states in many texts is more than a run may cost.
+    let many = texts(&[1 << 17], &["a"; 1 << 17]);
+    let costly = format!("({}){{150}}", "(a|b)*a(a|b){9}");
+    refused(tokens(many, 0, 1, ("tokenexp", &[costly.as_str()])), "multiply-adds of a node");
+}
