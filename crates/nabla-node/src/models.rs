@@ -247,11 +247,11 @@ impl Models {
         let (cache, blobs, io) = (self.cache.clone(), self.blobs.clone(), Handle::current());
         let loading = self.loads.clone().read_owned().await;
         let mut work = tokio::task::spawn_blocking(move || {
-            // Given back last, when nothing here holds a folder any more.
-            let _loading = loading;
             let (cache, blobs) = (cache, blobs);
             let check = |interface: &Interface| check_cost(&manifest, interface);
-            cache.get_checked(model, check, || open_parts(&blobs, &manifest, &io)).inspect(tell)
+            let lease = cache.get_checked(model, check, || open_parts(&blobs, &manifest, &io)).inspect(tell);
+            // Given back after the lease, also where nobody takes it: nothing holds a folder then.
+            (lease, loading)
         });
         loop {
             let changed = self.changed.notified();
@@ -261,7 +261,7 @@ impl Models {
             }
             tokio::select! {
                 done = &mut work => {
-                    let lease = done.unwrap_or(Err(CacheError::Abandoned));
+                    let lease = done.map_or(Err(CacheError::Abandoned), |(lease, _)| lease);
                     return lease.map_err(|error| ModelError::of(model, error));
                 }
                 () = changed => {}
