@@ -1,6 +1,6 @@
 //! A paid call over loopback, from the terms to the checked receipt, on a whole network in this process.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use nabla_benches::{
     Clock, Row, Settings, Work,
@@ -74,7 +74,7 @@ fn name() -> RepoName {
 impl Network {
     async fn start() -> Self {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on disk");
-        let runtime = Arc::new(Engine::new(Kernels::Auto).expect("some kernels are always there"));
+        let engine = Engine::new(Kernels::Auto).expect("some kernels are always there");
         let (mut nodes, mut ledger_url, mut url): (Vec<Node>, Option<String>, String) = Default::default();
         for path in Plan::development(0).write(folder.path()).expect("a new network") {
             let mut config = Config::read(&path).expect("our own configuration");
@@ -82,7 +82,7 @@ impl Network {
                 config.ledger.clone_from(&ledger_url);
             }
             let gateway = config.has(Role::Gateway);
-            let node = Box::pin(Node::start(config, runtime.clone())).await.expect("a node");
+            let node = Box::pin(Node::start(config, engine.clone())).await.expect("a node");
             ledger_url = ledger_url.or_else(|| Some(node.url().to_owned()));
             url = if gateway { node.url().to_owned() } else { url };
             nodes.push(node);

@@ -13,8 +13,8 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use nabla_engine::{
-    CacheConfig, CacheError, Clock, Disk, Engine, Kernels, Lease, Limits, Model, ModelCache, NoExternalData,
-    Parts, ReadAt, Resident, Runtime, Session, SourceError, Stage, Watch, import_onnx,
+    CacheConfig, CacheError, Clock, Disk, Engine, Interface, Kernels, Lease, Limits, Model, ModelCache,
+    NoExternalData, Parts, ReadAt, Resident, Runtime, Session, SourceError, Stage, Watch, import_onnx,
 };
 use nabla_types::ModelId;
 use nabla_types::tensor::{NamedTensor, Tensor};
@@ -548,6 +548,32 @@ fn broken_files_are_replaced() {
     let narrow = Limits { batch_max: 7, ..Limits::default() };
     let cache = cache(CacheConfig { limits: narrow, ..in_folder(folder.path()) });
     assert_eq!(sample.get(&cache).unwrap().disk(), Disk::Written, "other limits, another file");
+}
+
+#[test]
+fn a_model_that_the_caller_refuses_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let sample = dense(1, 48, 1);
+    let refuse = |_: &Interface| Err(SourceError::from("not what it was said to be"));
+    let cache = cache(in_folder(folder.path()));
+    for _ in 0..2 {
+        let error = cache.get_checked(sample.id, refuse, || sample.parts()).unwrap_err();
+        assert!(matches!(error, CacheError::Refused { .. }), "{error}");
+        assert_eq!((cache.memory_bytes(), cache.resident().len()), ((0, 0), 0));
+        assert!(packed_files(folder.path()).is_empty());
+    }
+    drop(sample.get(&cache).unwrap());
+    cache.evict(sample.id);
+    // A packed file that is refused goes, and the source is asked; refused again, nothing is left.
+    assert!(cache.get_checked(sample.id, refuse, || sample.parts()).is_err());
+    assert!(cache.resident().is_empty() && packed_files(folder.path()).is_empty());
+    let macs = sample.model.cost().macs;
+    let check = |interface: &Interface| match interface.cost().macs {
+        found if found == macs => Ok(()),
+        found => Err(SourceError::from(format!("{found} multiply-adds"))),
+    };
+    let lease = cache.get_checked(sample.id, check, || sample.parts()).unwrap();
+    sample.check(&lease);
 }
 
 #[test]

@@ -160,9 +160,10 @@ pub struct InferenceConfig {
     pub stake: Opg,
     /// Jobs in work at once; more are refused.
     pub jobs_max: u32,
-    /// Most bytes of models in memory.
+    /// Most bytes of models in memory, those being loaded included. A model that runs stays; one that does
+    /// not fit beside those is refused.
     pub memory_bytes_max: u64,
-    /// Most bytes of models in the cache folder.
+    /// Most bytes of models on disk: half for what was fetched, half for models packed for this machine.
     pub cache_bytes_max: u64,
     /// How long requests and answers are kept for verifiers and for repeated calls, in hours.
     pub transcript_hours: u32,

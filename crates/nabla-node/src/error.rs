@@ -80,6 +80,9 @@ pub enum Error {
     /// The engine cannot run on this machine as it is asked to.
     #[error("the engine cannot start")]
     Engine(#[source] nabla_engine::Error),
+    /// The folder of packed models cannot be used.
+    #[error("the models of this node cannot be opened")]
+    Models(#[source] nabla_engine::CacheError),
     /// No randomness from the operating system.
     #[error("the operating system gave no random bytes")]
     NoRandomness(#[source] getrandom::Error),

@@ -16,10 +16,7 @@
 mod job;
 mod transcript;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::sync::Arc;
 
 use axum::{Router, extract::DefaultBodyLimit, routing::post};
 use nabla_client::LedgerClient;
@@ -30,6 +27,7 @@ use crate::{
     http::{Answer, Problem},
     models::Models,
     transcripts::Transcripts,
+    turns::Turns,
 };
 
 pub(crate) use transcript::transcript_request;
@@ -49,12 +47,12 @@ pub(crate) struct Inference {
 pub(crate) struct Jobs {
     permits: Semaphore,
     max: u32,
-    by_payment: Mutex<HashMap<PaymentId, Weak<tokio::sync::Mutex<()>>>>,
+    by_payment: Turns<PaymentId>,
 }
 
 impl Jobs {
     pub(crate) fn new(max: u32) -> Self {
-        Self { permits: Semaphore::new(max as usize), max, by_payment: Mutex::default() }
+        Self { permits: Semaphore::new(max as usize), max, by_payment: Turns::default() }
     }
 
     pub(crate) fn max(&self) -> u32 {
@@ -75,14 +73,7 @@ impl Jobs {
     }
 
     fn turn(&self, payment: PaymentId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.by_payment.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        if let Some(turn) = turns.get(&payment).and_then(Weak::upgrade) {
-            return turn;
-        }
-        let turn = Arc::default();
-        turns.insert(payment, Arc::downgrade(&turn));
-        turn
+        self.by_payment.of(payment)
     }
 }
 

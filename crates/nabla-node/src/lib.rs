@@ -6,7 +6,7 @@
 //! | [`network`] | laying out a new network |
 //! | [`node`] | a running node |
 //! | [`validator`] | the ledger's journal, order and HTTP interface |
-//! | [`models`] | models fetched, checked, loaded, kept |
+//! | [`models`] | models fetched, checked, and kept in the engine's cache, in memory and packed on disk |
 //! | [`replay`] | running a call again and comparing |
 //! | `storage`, `inference`, `verifier`, `backend` | the other roles |
 //!
@@ -28,6 +28,7 @@ pub mod node;
 pub mod replay;
 mod storage;
 mod transcripts;
+mod turns;
 pub mod validator;
 mod verifier;
 

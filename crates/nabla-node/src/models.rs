@@ -1,30 +1,62 @@
 //! Models on a node: found by id, fetched from storage, checked, loaded, kept.
 //!
+//! | module | what it holds |
+//! |---|---|
+//! | `blobs` | manifests, graphs and weights, from the cache folder or from storage |
+//!
+//! What is in memory, what is packed on disk, and who goes first, is [`ModelCache`]'s business.
+//!
 //! # Rules
 //! - A model is what its id says: manifest, graph and weights are each checked against their hashes, and
-//!   the graph's cost against the manifest's, before anything runs.
-//! - Fetched blobs stay in a content-addressed folder, which is checked again on every read.
-//! - One load per model at a time; others wait for it. Memory is bounded by what the runtime keeps of each
-//!   model once it is prepared: the least recently used model goes first.
+//!   the graph's cost against the manifest's, before anything runs. A packed model on disk is taken instead
+//!   of graph and weights if it is the file that this node wrote for this id, whole; its cost is checked, too.
+//! - One load per model at a time; others wait for it, without a thread, until the model can run. They do not
+//!   wait for it to be written to disk.
+//! - Models in memory and loads never take more than the configured bytes. A model that runs stays; a load
+//!   that finds no room beside it waits a while for it.
+//! - A load never holds up a model that is here.
 //!
 //! # When things go wrong
-//! A load that fails leaves nothing behind but blobs that were checked. The next call tries again.
+//! A load that fails leaves nothing behind but blobs that were checked. The next call tries again. Blobs on
+//! their way from storage, and those that the cache folder has no room for, are in memory beside the bound.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use nabla_client::{BlobClient, Fetched};
-use nabla_engine::{Limits, Model, Runtime, Session};
-use nabla_store::{FolderConfig, FolderStore, Store};
+use nabla_client::BlobClient;
+use nabla_engine::{
+    CacheConfig, CacheCounters, CacheError, Engine, Interface, KERNEL_SPEC, Lease, Model, ModelCache, Parts,
+    Session, SourceError, Stage, Watch,
+};
+use nabla_store::FolderConfig;
 use nabla_types::{
-    ModelId,
+    ModelId, NetworkId,
     manifest::{BlobRef, MANIFEST_BYTES_MAX, ModelManifest},
 };
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, RwLock},
+    time::{Instant, timeout_at},
+};
+
+use crate::{Config, Error, clock, turns::Turns};
+
+use blobs::Blobs;
+
+mod blobs;
+
+/// Manifests kept in memory; then all are forgotten, and read from the cache folder again.
+const MANIFESTS_MAX: usize = 1024;
+
+/// How long a load waits for models in use to leave it room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a model cannot be served.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ModelError {
     /// A part could not be fetched.
     #[error("model {} could not be fetched: {source}", model.short())]
@@ -33,7 +65,7 @@ pub enum ModelError {
         model: ModelId,
         /// Why.
         #[source]
-        source: nabla_client::Error,
+        source: Arc<nabla_client::Error>,
     },
     /// A part is not what the model's id commits to.
     #[error("model {} is not sound: {reason}", model.short())]
@@ -43,6 +75,40 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// There is no room for it now, or something else is wrong with this node.
+    #[error("model {} is not loaded: {source}", model.short())]
+    Load {
+        /// The model.
+        model: ModelId,
+        /// Why.
+        #[source]
+        source: CacheError,
+    },
+}
+
+impl ModelError {
+    /// A stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Fetch { source, .. } => source.code(),
+            Self::Unsound { .. } => "bad_model",
+            Self::Load { source: CacheError::NoRoom { .. }, .. } => "node_busy",
+            Self::Load { .. } => "node_failed",
+        }
+    }
+
+    /// What the cache says of a load, in our words: our own errors come back as they went in.
+    fn of(model: ModelId, error: CacheError) -> Self {
+        let own = match &error {
+            CacheError::Open { source } | CacheError::Refused { source } => source.downcast_ref::<Self>(),
+            CacheError::Model { source } => {
+                return Self::Unsound { model, reason: source.to_string() };
+            }
+            _ => None,
+        };
+        own.cloned().unwrap_or(Self::Load { model, source: error })
+    }
 }
 
 /// A model that can run.
@@ -50,7 +116,7 @@ pub enum ModelError {
 pub struct Loaded {
     /// What its id commits to.
     pub manifest: ModelManifest,
-    /// It, prepared by the runtime.
+    /// It, prepared by the engine. It stays in memory while this is held.
     pub session: Arc<dyn Session>,
 }
 
@@ -62,24 +128,15 @@ impl std::fmt::Debug for Loaded {
 
 /// The models of one node.
 pub struct Models {
-    blobs: BlobClient,
-    cache: FolderStore,
-    runtime: Arc<dyn Runtime>,
-    limits: Limits,
+    blobs: Arc<Blobs>,
+    cache: ModelCache,
     memory_bytes_max: u64,
-    slots: Mutex<Slots>,
-}
-
-#[derive(Default)]
-struct Slots {
-    by_id: HashMap<ModelId, Slot>,
-    clock: u64,
-}
-
-#[derive(Default, Clone)]
-struct Slot {
-    loaded: Arc<tokio::sync::OnceCell<Loaded>>,
-    last_used: u64,
+    manifests: Mutex<HashMap<ModelId, ModelManifest>>,
+    turns: Turns<ModelId>,
+    /// Told whenever a model has become ready, or is not used any more.
+    changed: Arc<Notify>,
+    /// Held by every load, for reading, until it has also written what it writes.
+    loads: Arc<RwLock<()>>,
 }
 
 impl std::fmt::Debug for Models {
@@ -89,35 +146,47 @@ impl std::fmt::Debug for Models {
 }
 
 impl Models {
-    /// Models fetched through `blobs`, kept in the folder `cache`, run by `runtime`.
+    /// Models fetched through `storage`, kept in the node's folder, run by `engine`.
     ///
     /// # Errors
-    /// [`nabla_store::Error`] if the folder cannot be used.
-    pub fn new(
-        blobs: BlobClient,
-        cache: FolderConfig,
-        runtime: Arc<dyn Runtime>,
-        memory_bytes_max: u64,
-    ) -> Result<Self, nabla_store::Error> {
-        let cache = FolderStore::open(cache)?;
-        let limits = Limits::default();
-        Ok(Self { blobs, cache, runtime, limits, memory_bytes_max, slots: Mutex::default() })
-    }
-
-    /// The runtime's name and version.
-    #[must_use]
-    pub fn runtime(&self) -> &dyn Runtime {
-        &*self.runtime
+    /// [`Error::Store`] and [`Error::Models`] if a folder cannot be used.
+    pub fn open(
+        config: &Config,
+        network: NetworkId,
+        storage: BlobClient,
+        engine: Engine,
+    ) -> Result<Self, Error> {
+        // The blobs and the packed models share what the configuration grants.
+        let bytes_max = Some(config.inference.cache_bytes_max / 2);
+        let folder = FolderConfig { path: config.data_dir.join("models"), network, bytes_max };
+        let blobs = Arc::new(Blobs::open(storage, folder)?);
+        let changed = Arc::new(Notify::new());
+        let cache_config = CacheConfig { watch: Some(watch(changed.clone())), ..cache_config(config) };
+        let cache = ModelCache::new(engine, cache_config).map_err(Error::Models)?;
+        if let Some(problem) = cache.disk_problem() {
+            tracing::warn!(problem, "packed models are not kept on disk");
+        }
+        Ok(Self {
+            blobs,
+            cache,
+            memory_bytes_max: config.inference.memory_bytes_max,
+            manifests: Mutex::default(),
+            turns: Turns::default(),
+            changed,
+            loads: Arc::default(),
+        })
     }
 
     /// The models that can run at once.
     #[must_use]
     pub fn warm(&self) -> Vec<ModelId> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut warm: Vec<ModelId> =
-            slots.by_id.iter().filter(|(_, slot)| slot.loaded.initialized()).map(|(id, _)| *id).collect();
-        warm.sort_unstable();
-        warm
+        self.cache.resident().into_iter().map(|resident| resident.model).collect()
+    }
+
+    /// How models came here, since the start.
+    #[must_use]
+    pub fn counters(&self) -> CacheCounters {
+        self.cache.counters()
     }
 
     /// A model, loaded if it is not. Many callers at once cause one load.
@@ -125,70 +194,91 @@ impl Models {
     /// # Errors
     /// [`ModelError`].
     pub async fn get(&self, model: ModelId) -> Result<Loaded, ModelError> {
-        let cell = self.slot(model);
-        let result = cell.get_or_try_init(|| self.load(model)).await.cloned();
-        match &result {
-            Ok(_) => self.evict(model),
-            Err(_) => self.forget_empty(model),
-        }
-        result
-    }
-
-    fn slot(&self, model: ModelId) -> Arc<tokio::sync::OnceCell<Loaded>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.clock += 1;
-        let now = slots.clock;
-        let slot = slots.by_id.entry(model).or_default();
-        slot.last_used = now;
-        slot.loaded.clone()
-    }
-
-    fn forget_empty(&self, model: ModelId) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.by_id.get(&model).is_some_and(|slot| !slot.loaded.initialized()) {
-            slots.by_id.remove(&model);
-        }
-    }
-
-    /// Let the least recently used go until what is left fits; never the one just asked for.
-    fn evict(&self, keep: ModelId) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = |slot: &Slot| slot.loaded.get().map_or(0, |loaded| loaded.session.resident_bytes());
-        while slots.by_id.values().map(bytes).sum::<u64>() > self.memory_bytes_max {
-            let loaded = slots.by_id.iter().filter(|(id, slot)| **id != keep && slot.loaded.initialized());
-            let Some(oldest) = loaded.min_by_key(|(_, slot)| slot.last_used).map(|(id, _)| *id) else {
-                break;
-            };
-            slots.by_id.remove(&oldest);
-        }
-    }
-
-    async fn load(&self, model: ModelId) -> Result<Loaded, ModelError> {
-        let manifest = self.manifest(model).await?;
-        let unsound = |reason: String| ModelError::Unsound { model, reason };
-        let spec = self.runtime.kernel_spec();
-        if manifest.kernel_spec != spec {
-            return Err(unsound(format!("expected kernel spec {spec}, got {}", manifest.kernel_spec)));
-        }
-        let graph = self.blob(model, manifest.graph).await?;
-        let weights = self.blob(model, manifest.weights).await?;
-        let (runtime, limits, expected) = (self.runtime.clone(), self.limits.clone(), manifest.clone());
-        let prepare = move || {
-            let parsed = Model::from_parts(&graph, &weights, &limits).map_err(|error| error.to_string())?;
-            let interface = parsed.interface();
-            let claimed = (expected.macs_per_row, expected.batched, expected.row_elements);
-            let found = (interface.cost().macs, interface.is_batched(), interface.row_elements());
-            if claimed != found {
-                return Err(format!(
-                    "expected the cost that its graph has {found:?}, its manifest says {claimed:?}"
-                ));
-            }
-            runtime.prepare(Arc::new(parsed)).map_err(|error| error.to_string())
+        let lease = match self.cache.peek(model) {
+            Some(lease) => lease,
+            None => self.get_in_turn(model).await?,
         };
-        let prepared = tokio::task::spawn_blocking(prepare).await;
-        let session = prepared.map_err(|error| unsound(error.to_string()))?.map_err(unsound)?;
-        tracing::info!(model = %model, "model loaded");
-        Ok(Loaded { manifest, session })
+        Ok(Loaded { manifest: self.manifest(model).await?, session: Arc::new(lease) })
+    }
+
+    async fn get_in_turn(&self, model: ModelId) -> Result<Lease, ModelError> {
+        let turn = self.turns.of(model);
+        let _turn = turn.lock().await;
+        match self.cache.peek(model) {
+            Some(lease) => Ok(lease),
+            None => self.load(self.manifest(model).await?).await,
+        }
+    }
+
+    /// Load, once there is room.
+    async fn load(&self, manifest: ModelManifest) -> Result<Lease, ModelError> {
+        self.check_manifest(&manifest)?;
+        let until = Instant::now() + ROOM_TIMEOUT;
+        loop {
+            let result = self.try_load(manifest.clone()).await;
+            let Err(ModelError::Load { source: CacheError::NoRoom { needed, held, loading, .. }, .. }) =
+                result
+            else {
+                return result;
+            };
+            // Beside nothing, there will never be more room.
+            if held.max(loading) == 0 || timeout_at(until, self.room(needed)).await.is_err() {
+                return result;
+            }
+        }
+    }
+
+    /// Wait until so many bytes are free, or held by models that may go.
+    async fn room(&self, needed: u64) {
+        loop {
+            let changed = self.changed.notified();
+            let (resident, loading) = (self.cache.resident(), self.cache.memory_bytes().1);
+            let in_use: u64 = resident.iter().filter(|one| one.leases > 0).map(|one| one.bytes).sum();
+            if in_use.saturating_add(loading).saturating_add(needed) <= self.memory_bytes_max {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Load in a thread that may wait. The load goes on when the caller leaves.
+    async fn try_load(&self, manifest: ModelManifest) -> Result<Lease, ModelError> {
+        let model = manifest.model_id();
+        let (cache, blobs, io) = (self.cache.clone(), self.blobs.clone(), Handle::current());
+        let loading = self.loads.clone().read_owned().await;
+        let mut work = tokio::task::spawn_blocking(move || {
+            let (cache, blobs) = (cache, blobs);
+            let check = |interface: &Interface| check_cost(&manifest, interface);
+            let lease = cache.get_checked(model, check, || open_parts(&blobs, &manifest, &io)).inspect(tell);
+            // Given back after the lease, also where nobody takes it: nothing holds a folder then.
+            (lease, loading)
+        });
+        loop {
+            let changed = self.changed.notified();
+            // It can run before it is written to disk, which is what the thread goes on with.
+            if let Some(lease) = self.cache.peek(model) {
+                return Ok(lease);
+            }
+            tokio::select! {
+                done = &mut work => {
+                    let lease = done.map_or(Err(CacheError::Abandoned), |(lease, _)| lease);
+                    return lease.map_err(|error| ModelError::of(model, error));
+                }
+                () = changed => {}
+            }
+        }
+    }
+
+    /// Refuse what cannot run here before anything of it is fetched.
+    fn check_manifest(&self, manifest: &ModelManifest) -> Result<(), ModelError> {
+        let max = self.memory_bytes_max;
+        let size = manifest.graph.size_bytes.max(manifest.weights.size_bytes);
+        let reason = match manifest.kernel_spec {
+            KERNEL_SPEC if size <= max => return Ok(()),
+            KERNEL_SPEC => format!("{size} bytes, at most {max} fit in this node"),
+            other => format!("expected kernel spec {KERNEL_SPEC}, got {other}"),
+        };
+        Err(ModelError::Unsound { model: manifest.model_id(), reason })
     }
 
     /// A model's manifest, fetched and checked against the id.
@@ -196,50 +286,76 @@ impl Models {
     /// # Errors
     /// [`ModelError`].
     pub async fn manifest(&self, model: ModelId) -> Result<ModelManifest, ModelError> {
-        let max = MANIFEST_BYTES_MAX as u64;
-        let bytes = match self.cache.get(model.manifest_blob(), max) {
-            Ok(bytes) => bytes,
-            Err(_) => {
-                let fetched = self.blobs.get_small(model.manifest_blob(), max).await;
-                let fetched = fetched.map_err(|source| ModelError::Fetch { model, source })?;
-                self.keep(&fetched);
-                fetched.bytes
-            }
-        };
-        ModelManifest::from_bytes(&bytes)
-            .map_err(|error| ModelError::Unsound { model, reason: error.to_string() })
+        if let Some(manifest) = self.manifests().get(&model) {
+            return Ok(manifest.clone());
+        }
+        let bytes = self.blobs.small(model.manifest_blob(), MANIFEST_BYTES_MAX as u64).await;
+        let bytes = bytes.map_err(|source| ModelError::Fetch { model, source: Arc::new(source) })?;
+        let manifest = ModelManifest::from_bytes(&bytes)
+            .map_err(|error| ModelError::Unsound { model, reason: error.to_string() })?;
+        let mut manifests = self.manifests();
+        if manifests.len() >= MANIFESTS_MAX {
+            manifests.clear();
+        }
+        manifests.insert(model, manifest.clone());
+        Ok(manifest)
     }
 
-    /// A blob from the cache folder, or from storage into the cache folder.
-    async fn blob(&self, model: ModelId, blob: BlobRef) -> Result<Vec<u8>, ModelError> {
-        if blob.size_bytes > self.memory_bytes_max {
-            let reason =
-                format!("{} bytes, at most {} fit in this node", blob.size_bytes, self.memory_bytes_max);
-            return Err(ModelError::Unsound { model, reason });
-        }
-        match self.cache.get(blob.blob, blob.size_bytes) {
-            Ok(bytes) => return Ok(bytes),
-            Err(nabla_store::Error::MissingBlob { .. }) => {}
-            Err(error) => tracing::warn!(blob = %blob.blob, %error, "cached blob is fetched again"),
-        }
-        let fetched = self.blobs.get(blob).await.map_err(|source| ModelError::Fetch { model, source })?;
-        self.keep(&fetched);
-        Ok(fetched.bytes)
+    fn manifests(&self) -> MutexGuard<'_, HashMap<ModelId, ModelManifest>> {
+        self.manifests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keep what was fetched in the cache folder, if there is room.
-    fn keep(&self, fetched: &Fetched) {
-        report_rejected(fetched);
-        if let Err(error) = self.cache.put(&fetched.bytes) {
-            tracing::warn!(%error, "blob not kept in the cache folder");
-        }
+    /// Wait until no load is under way, that of the disk included.
+    pub(crate) async fn finish(&self) {
+        drop(self.loads.write().await);
     }
 }
 
-fn report_rejected(fetched: &Fetched) {
-    for shard in &fetched.rejected {
-        tracing::warn!(node = %shard.node, index = shard.index, reason = %shard.reason, "shard rejected");
+/// How a node's models are kept in memory and packed on disk.
+#[must_use]
+pub fn cache_config(config: &Config) -> CacheConfig {
+    CacheConfig {
+        memory_bytes_max: config.inference.memory_bytes_max,
+        folder: Some(packed_folder(&config.data_dir)),
+        folder_bytes_max: config.inference.cache_bytes_max / 2,
+        clock: Some(clock::ticking()),
+        ..CacheConfig::default()
     }
+}
+
+fn packed_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("packed")
+}
+
+fn watch(changed: Arc<Notify>) -> Watch {
+    Watch(Arc::new(move |_, stage| {
+        if matches!(stage, Stage::Ready | Stage::Loose) {
+            changed.notify_waiters();
+        }
+    }))
+}
+
+fn open_parts(blobs: &Blobs, manifest: &ModelManifest, io: &Handle) -> Result<Parts, SourceError> {
+    let model = manifest.model_id();
+    let fetch = |source| ModelError::Fetch { model, source: Arc::new(source) };
+    let graph = blobs.bytes(manifest.graph, io).map_err(fetch)?;
+    Ok(Parts { graph, weights: blobs.parts(manifest.weights, io).map_err(fetch)? })
+}
+
+/// What a call is charged by is in the manifest; it must be what the graph costs.
+fn check_cost(manifest: &ModelManifest, interface: &Interface) -> Result<(), SourceError> {
+    let claimed = (manifest.macs_per_row, manifest.batched, manifest.row_elements);
+    let found = (interface.cost().macs, interface.is_batched(), interface.row_elements());
+    if claimed == found {
+        return Ok(());
+    }
+    let reason = format!("expected the cost that its graph has {found:?}, its manifest says {claimed:?}");
+    Err(ModelError::Unsound { model: manifest.model_id(), reason }.into())
+}
+
+fn tell(lease: &Lease) {
+    let (seconds, disk) = (lease.load_seconds(), lease.disk());
+    tracing::info!(model = %lease.model(), seconds, ?disk, "model loaded");
 }
 
 /// The manifest of an imported model, with its two blobs.
@@ -248,7 +364,7 @@ pub fn manifest_of(model: &Model) -> (ModelManifest, Vec<u8>, Vec<u8>) {
     let (graph, weights) = (model.graph_bytes(), model.weights_bytes());
     let manifest = ModelManifest {
         format: ModelManifest::FORMAT.to_owned(),
-        kernel_spec: nabla_engine::KERNEL_SPEC,
+        kernel_spec: KERNEL_SPEC,
         macs_per_row: model.cost().macs,
         batched: model.interface().is_batched(),
         graph: BlobRef::of(&graph),

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{BoxError, Json, Router, error_handling::HandleErrorLayer, extract::State, routing::get};
 use nabla_client::{BlobClient, Http, LedgerClient};
-use nabla_engine::Runtime;
+use nabla_engine::Engine;
 use nabla_gateway::Gateway;
 use nabla_pay::AccountKey;
 use nabla_store::{DataFolder, FolderConfig, ShardStore};
@@ -88,15 +88,15 @@ pub(crate) struct Parts {
 }
 
 impl Node {
-    /// Start the roles of `config` with `runtime` as the engine.
+    /// Start the roles of `config`, whose models `engine` runs.
     ///
     /// # Errors
     /// [`Error`]; nothing stays behind but files.
-    pub async fn start(config: Config, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
+    pub async fn start(config: Config, engine: Engine) -> Result<Self, Error> {
         let genesis = read_genesis(&config.genesis)?;
         let folder = DataFolder::open(&config.data_dir, "node", genesis.network())?;
         let (listener, url) = listen(&config).await?;
-        let parts = Parts::new(config, genesis, url.clone(), runtime)?;
+        let parts = Parts::new(config, genesis, url.clone(), engine)?;
         let (stop, stopped) = watch::channel(false);
         let mut server = JoinSet::new();
         serve(&mut server, listener, parts.router()?, stopped);
@@ -155,6 +155,10 @@ impl Node {
             tracing::warn!(node = %self.id, "requests in work were cut off");
             self.server.shutdown().await;
         }
+        if let Some(models) = &self.models {
+            // A packed model that is being written is worth a moment; cut off, it is written another time.
+            let _ = tokio::time::timeout(STOP_TIMEOUT, models.finish()).await;
+        }
         if let Some(sequencer) = self.sequencer.take() {
             let _ = tokio::task::spawn_blocking(move || sequencer.stop()).await;
         }
@@ -199,7 +203,7 @@ fn overloaded() -> Problem {
 }
 
 impl Parts {
-    fn new(config: Config, genesis: Genesis, url: String, runtime: Arc<dyn Runtime>) -> Result<Self, Error> {
+    fn new(config: Config, genesis: Genesis, url: String, engine: Engine) -> Result<Self, Error> {
         let (key, account) = (node_key(&config.node_key)?, account_key(&config.account_key)?);
         let network = genesis.network();
         let http = Http::new();
@@ -220,26 +224,19 @@ impl Parts {
             gateway: None,
         };
         parts.sequencer = validator::open(&parts)?;
-        parts.models = parts.open_models(runtime)?;
+        parts.models = parts.open_models(engine)?;
         parts.inference = parts.open_inference()?;
         parts.gateway = parts.open_gateway();
         Ok(parts)
     }
 
     /// Inference nodes and verifiers run models; gateways read manifests.
-    fn open_models(&self, runtime: Arc<dyn Runtime>) -> Result<Option<Arc<Models>>, Error> {
+    fn open_models(&self, engine: Engine) -> Result<Option<Arc<Models>>, Error> {
         if ![Role::Inference, Role::Verifier, Role::Gateway].iter().any(|role| self.config.has(*role)) {
             return Ok(None);
         }
-        let blobs = BlobClient::new(self.http.clone(), self.ledger.clone(), self.network);
-        let path = self.config.data_dir.join("models");
-        let cache = FolderConfig {
-            path,
-            network: self.network,
-            bytes_max: Some(self.config.inference.cache_bytes_max),
-        };
-        let models = Models::new(blobs, cache, runtime, self.config.inference.memory_bytes_max)?;
-        Ok(Some(Arc::new(models)))
+        let storage = BlobClient::new(self.http.clone(), self.ledger.clone(), self.network);
+        Ok(Some(Arc::new(Models::open(&self.config, self.network, storage, engine)?)))
     }
 
     fn open_inference(&self) -> Result<Option<Arc<Inference>>, Error> {

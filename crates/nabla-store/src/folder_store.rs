@@ -9,9 +9,10 @@
 //!
 //! # Deliberately absent
 //! A range is read by reading and hashing the whole blob. Hash trees beside the files, which make a range
-//! as cheap as it is long, come with the store's own issue.
+//! as cheap as it is long, come with the store's own issue. Who reads many ranges of one blob opens it once
+//! ([`FolderStore::open_file`]).
 
-use std::ops::Range;
+use std::{fs::File, ops::Range};
 
 use nabla_types::{BlobId, manifest::BlobRef};
 
@@ -64,6 +65,16 @@ impl FolderStore {
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.shelf.used_bytes()
+    }
+
+    /// A blob as an open file, for reading it in parts: it has been read and hashed once, without being kept
+    /// in memory. A file is never written again under its name, and stays readable when it is removed.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn open_file(&self, blob: BlobId, bytes_max: u64) -> Result<File, Error> {
+        check_size(blob, self.shelf.size_bytes(&blob).unwrap_or(0), bytes_max)?;
+        self.shelf.open_file(&blob)?.ok_or(Error::MissingBlob { blob })
     }
 
     /// Remove a blob. Returns whether it was here.

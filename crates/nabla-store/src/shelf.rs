@@ -114,12 +114,21 @@ impl<K: Key> Shelf<K> {
 
     /// The checked bytes, or `None` if there are none. Damaged ones are removed.
     pub(crate) fn get(&self, key: &K) -> Result<Option<Vec<u8>>, Error> {
+        self.checked(key, &read_whole)
+    }
+
+    /// The open file, whose bytes were checked piece by piece, or `None`. A damaged one is removed.
+    pub(crate) fn open_file(&self, key: &K) -> Result<Option<File>, Error> {
+        self.checked(key, &read_through)
+    }
+
+    fn checked<T>(&self, key: &K, read: &Reading<T>) -> Result<Option<T>, Error> {
         let Some(size_bytes) = self.size_bytes(key) else {
             return Ok(None);
         };
-        match self.read(key, size_bytes)? {
-            Some(bytes) if *blake3::hash(&bytes).as_bytes() == key.hash() => Ok(Some(bytes)),
-            _ => self.look_again(key),
+        match self.read(key, size_bytes, read)? {
+            Some((content, hash)) if hash == key.hash() => Ok(Some(content)),
+            _ => self.look_again(key, read),
         }
     }
 
@@ -157,16 +166,15 @@ impl<K: Key> Shelf<K> {
     }
 
     /// The file was gone or damaged. Look once more while nobody writes or removes; then it is final.
-    fn look_again(&self, key: &K) -> Result<Option<Vec<u8>>, Error> {
+    fn look_again<T>(&self, key: &K, read: &Reading<T>) -> Result<Option<T>, Error> {
         let _commit = lock(&self.commits);
         let Some(size_bytes) = self.size_bytes(key) else {
             return Ok(None);
         };
-        let bytes = self.read(key, size_bytes)?;
-        let got = bytes.as_deref().map(|bytes| *blake3::hash(bytes).as_bytes());
-        if got == Some(key.hash()) {
-            return Ok(bytes);
-        }
+        let got = match self.read(key, size_bytes, read)? {
+            Some((content, hash)) if hash == key.hash() => return Ok(Some(content)),
+            other => other.map(|(_, hash)| hash),
+        };
         self.remove_committed(key)?;
         got.map_or(Ok(None), |got| Err(key.damaged(got)))
     }
@@ -187,14 +195,12 @@ impl<K: Key> Shelf<K> {
         Ok(removed)
     }
 
-    /// The file's bytes: one more than it should have at most, which is enough to see that it grew.
-    fn read(&self, key: &K, size_bytes: u64) -> Result<Option<Vec<u8>>, Error> {
+    /// What `read` makes of a file, and its hash: of one byte more than it should have at most, which is
+    /// enough to see that it grew.
+    fn read<T>(&self, key: &K, size_bytes: u64, read: &Reading<T>) -> Result<Option<(T, [u8; 32])>, Error> {
         let path = self.path_of(key);
-        let mut bytes = Vec::new();
-        let read = File::open(&path)
-            .and_then(|file| file.take(size_bytes.saturating_add(1)).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => Ok(Some(bytes)),
+        match File::open(&path).and_then(|file| read(file, size_bytes.saturating_add(1))) {
+            Ok(read) => Ok(Some(read)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::io("read", path)(source)),
         }
@@ -219,6 +225,23 @@ impl<K: Key> Shelf<K> {
     fn index(&self) -> MutexGuard<'_, Index<K>> {
         lock(&self.index)
     }
+}
+
+/// A way to read so many bytes of a file at most; what it gives, and the hash of what was read.
+type Reading<T> = dyn Fn(File, u64) -> io::Result<(T, [u8; 32])>;
+
+fn read_whole(file: File, bytes_max: u64) -> io::Result<(Vec<u8>, [u8; 32])> {
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    let hash = blake3::hash(&bytes);
+    Ok((bytes, *hash.as_bytes()))
+}
+
+/// Nothing is kept, so that the file may be larger than memory.
+fn read_through(file: File, bytes_max: u64) -> io::Result<(File, [u8; 32])> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader((&file).take(bytes_max))?;
+    Ok((file, *hasher.finalize().as_bytes()))
 }
 
 /// Every section under a lock leaves its data valid, so a panic elsewhere is no reason to stop.

@@ -1,6 +1,6 @@
 //! `nabla dev`: a whole network in this process, kept in the home folder.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Publisher;
@@ -54,7 +54,7 @@ fn wipe(folder: &Path) -> Result<()> {
 }
 
 async fn start_all(folder: &Path, port: u16) -> Result<Vec<Node>> {
-    let engine = Arc::new(EngineConfig::default().engine()?);
+    let engine = EngineConfig::default().engine()?;
     let mut nodes: Vec<Node> = Vec::new();
     for mut config in configs(folder, port)? {
         if let Some(validator) = nodes.first() {

@@ -1,6 +1,6 @@
 //! `nabla network init` and `nabla node start`.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use anyhow::Result;
 use nabla_node::{Config, Node, network::Plan};
@@ -36,7 +36,7 @@ pub(super) async fn start(context: &Context<'_>, config: &Path) -> Result<()> {
     let mut stop = std::pin::pin!(stop_signal()?);
     let config = Config::read(config)?;
     let (name, roles) = (config.name.clone(), config.roles.clone());
-    let engine = Arc::new(config.engine.engine()?);
+    let engine = config.engine.engine()?;
     let started = Node::start(config, engine);
     // A node may wait for its ledger for a while: a signal ends that, too.
     let node = tokio::select! {

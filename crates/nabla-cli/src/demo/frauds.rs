@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
@@ -12,8 +11,7 @@ use nabla_types::{chain::Outcome, manifest::BlobRef};
 use nabla_verify::{CheckName, Context, verify_receipt};
 
 use super::{
-    bundled,
-    liar::LyingRuntime,
+    bundled, liar,
     network::{DemoNetwork, LIAR},
     steps::{ask, fresh_account, heldout, one_row, wait_for_verdict},
     story::{Told, ensure},
@@ -50,8 +48,13 @@ pub(super) async fn other_weights(demo: &mut DemoNetwork) -> Result<((), Told)> 
     for name in ["inference-1", "inference-2"] {
         demo.seat(name)?.stop().await;
     }
-    let runtime = Arc::new(LyingRuntime(demo.engine.clone()));
-    let liar = demo.seat(LIAR)?.start(runtime).await?.id();
+    let engine = demo.engine.clone();
+    let seat = demo.seat(LIAR)?;
+    seat.start(engine.clone()).await?;
+    // Stopped while its operator tampers, so that it runs what it finds.
+    seat.stop().await;
+    liar::plant(&seat.config, engine.clone(), &bundled::DIGITS.package()?)?;
+    let liar = seat.start(engine).await?.id();
     let dave = fresh_account(demo, "dave").await?;
     let answer = ask(demo, &bundled::DIGITS, one_row(&heldout(&bundled::DIGITS)?)?, &dave).await?;
     ensure(answer.claims.provider == liar, || "another node answered".to_owned())?;

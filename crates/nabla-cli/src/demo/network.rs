@@ -1,9 +1,9 @@
 //! The demonstration's network: real nodes in this process, in a folder that goes away with it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use nabla_engine::{Engine, Runtime};
+use nabla_engine::Engine;
 use nabla_node::{Config, Node, config::EngineConfig, network::Plan};
 use nabla_pay::AccountKey;
 use nabla_types::chain::Role;
@@ -27,7 +27,7 @@ pub(super) struct DemoNetwork {
     pub(super) seats: Vec<Seat>,
     pub(super) network: Network,
     pub(super) folder: TempDir,
-    pub(super) engine: Arc<Engine>,
+    pub(super) engine: Engine,
     /// Owns the models.
     pub(super) alice: AccountKey,
 }
@@ -42,7 +42,7 @@ impl DemoNetwork {
             verifier_poll_ms: 50,
             ..Plan::development(0)
         };
-        let engine = Arc::new(EngineConfig::default().engine()?);
+        let engine = EngineConfig::default().engine()?;
         let mut seats = Vec::new();
         let mut ledger = None;
         for path in plan.write(folder.path())? {
@@ -87,8 +87,8 @@ impl DemoNetwork {
 }
 
 impl Seat {
-    pub(super) async fn start(&mut self, runtime: Arc<dyn Runtime>) -> Result<&Node> {
-        let started = Box::pin(Node::start(self.config.clone(), runtime)).await;
+    pub(super) async fn start(&mut self, engine: Engine) -> Result<&Node> {
+        let started = Box::pin(Node::start(self.config.clone(), engine)).await;
         Ok(self.node.insert(started.with_context(|| format!("cannot start {}", self.config.name))?))
     }
 

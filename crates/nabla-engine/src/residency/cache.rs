@@ -14,7 +14,7 @@ use super::{
 };
 use crate::kernels::check_float_mode;
 use crate::runtime::EngineSession;
-use crate::{Engine, Session};
+use crate::{Engine, Interface, Session};
 
 /// What a packed model is taken to come back from disk with, until that has been measured.
 const DISK_BYTES_PER_SECOND: u64 = 1 << 30;
@@ -107,13 +107,27 @@ impl ModelCache {
         model: ModelId,
         open: impl FnOnce() -> Result<Parts, SourceError>,
     ) -> Result<Lease, CacheError> {
+        self.get_checked(model, |_| Ok(()), open)
+    }
+
+    /// As [`Self::get`], for a caller who knows something of the model that its id commits to. A load whose
+    /// model `check` refuses has failed: nothing of it stays, in memory or on disk.
+    ///
+    /// # Errors
+    /// [`CacheError`]; [`CacheError::Refused`] is what `check` said.
+    pub fn get_checked(
+        &self,
+        model: ModelId,
+        check: impl Fn(&Interface) -> Result<(), SourceError>,
+        open: impl FnOnce() -> Result<Parts, SourceError>,
+    ) -> Result<Lease, CacheError> {
         let lease = |loaded| Lease { model, loaded, shared: self.shared.clone() };
         match self.shared.way(model) {
             Way::Here(loaded) => Ok(lease(loaded)),
             Way::Wait(flight) => flight.wait().map(lease),
             Way::Load(flight) => {
                 let mut load = Load { shared: &self.shared, model, flight, reserved: 0, landed: false };
-                let made = load.run(open);
+                let made = load.run(&check, open);
                 let landed = load.land(made)?;
                 let leased = lease(landed.loaded);
                 self.shared.keep(model, &leased.loaded, landed.graph.as_deref());
@@ -191,7 +205,10 @@ impl Shared {
     }
 
     pub(super) fn end_lease(&self, model: &ModelId) {
-        self.lock().ledger.end_lease(model);
+        let loose = self.lock().ledger.end_lease(model);
+        if loose {
+            self.tell(*model, Stage::Loose);
+        }
     }
 
     fn way(&self, model: ModelId) -> Way {
@@ -264,10 +281,15 @@ struct Landed {
 }
 
 impl Load<'_> {
-    fn run(&mut self, open: impl FnOnce() -> Result<Parts, SourceError>) -> Result<Landed, CacheError> {
+    fn run(
+        &mut self,
+        check: &dyn Fn(&Interface) -> Result<(), SourceError>,
+        open: impl FnOnce() -> Result<Parts, SourceError>,
+    ) -> Result<Landed, CacheError> {
         check_float_mode()?;
         let begun = self.shared.now();
-        if let Some(session) = self.map_packed()? {
+        let fits = |session: &EngineSession| check(session.interface()).is_ok();
+        if let Some(session) = self.map_packed(&fits)? {
             self.shared.tell(self.model, Stage::Mapped);
             return Ok(Landed { loaded: self.loaded(session, begun, true), graph: None });
         }
@@ -279,15 +301,19 @@ impl Load<'_> {
         let limits = &shared.config.limits;
         let session =
             stream::load(shared.engine.cpu(), &parts, limits, &planned, &mut |bytes| self.charge(bytes))?;
+        check(session.interface()).map_err(|source| CacheError::Refused { source: Arc::from(source) })?;
         Ok(Landed { loaded: self.loaded(session, begun, false), graph: Some(parts.graph) })
     }
 
-    fn map_packed(&mut self) -> Result<Option<EngineSession>, CacheError> {
+    fn map_packed(
+        &mut self,
+        fits: &dyn Fn(&EngineSession) -> bool,
+    ) -> Result<Option<EngineSession>, CacheError> {
         let Some(folder) = &self.shared.folder else { return Ok(None) };
         let key = self.shared.key(self.model);
         let Some(bytes) = folder.size_bytes(&key) else { return Ok(None) };
         self.charge(bytes)?;
-        let Some(session) = folder.load(&key) else {
+        let Some(session) = folder.load(&key, fits) else {
             self.uncharge();
             return Ok(None);
         };

@@ -65,16 +65,16 @@ impl Folder {
     }
 
     /// The session of a packed model. `None`: there is no file, or none that can be used any more.
-    pub(super) fn load(&self, key: &Key<'_>) -> Option<EngineSession> {
+    pub(super) fn load(&self, key: &Key<'_>, fits: &dyn Fn(&EngineSession) -> bool) -> Option<EngineSession> {
         let path = self.path_of(key);
         let file = File::open(&path).ok()?;
         let map = Map::open(&file).map_err(|error| error.to_string());
-        let read = map.and_then(|map| layout::read(key, &map));
-        if read.is_err() {
+        let session = map.and_then(|map| layout::read(key, &map)).ok().filter(fits);
+        if session.is_none() {
             // Whatever is wrong with it, a new one is better. If it cannot be removed, it is found broken again.
             let _ = fs::remove_file(&path);
         }
-        read.ok()
+        session
     }
 
     /// Length of the file of a packed model, if there is one.

@@ -23,6 +23,13 @@ pub enum CacheError {
         #[source]
         source: Arc<dyn StdError + Send + Sync>,
     },
+    /// The caller's `check` refused what was loaded.
+    #[error("the model is not what it was said to be")]
+    Refused {
+        /// What `check` said.
+        #[source]
+        source: Arc<dyn StdError + Send + Sync>,
+    },
     /// The weights cannot be read.
     #[error("cannot read {length} bytes at {offset} of the model's weights")]
     Read {

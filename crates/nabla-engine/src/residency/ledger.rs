@@ -78,11 +78,11 @@ impl<T> Ledger<T> {
         Some(&entry.value)
     }
 
-    pub(super) fn end_lease(&mut self, model: &ModelId) {
-        self.entries
-            .get_mut(model)
-            .into_iter()
-            .for_each(|entry| entry.leases = entry.leases.saturating_sub(1));
+    /// Whether that was the last lease of the model.
+    pub(super) fn end_lease(&mut self, model: &ModelId) -> bool {
+        let Some(entry) = self.entries.get_mut(model) else { return false };
+        entry.leases = entry.leases.saturating_sub(1);
+        entry.leases == 0
     }
 
     /// Reserve so many bytes more for a load of `model`. What had to go for them is returned, to be dropped

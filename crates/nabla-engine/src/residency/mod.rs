@@ -19,6 +19,7 @@
 //!
 //! # When things go wrong
 //! A load that fails gives everyone who waits the same error and leaves nothing; the next call tries again.
+//! So does a load whose model the caller refuses ([`ModelCache::get_checked`]), from disk or from a source.
 //! The disk is help, never a need: a broken file is removed and the model loaded anew, a full or read-only
 //! disk is told in [`Disk`] and in [`ModelCache::disk_problem`].
 //!
@@ -40,9 +41,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nabla_types::ModelId;
+use nabla_types::tensor::NamedTensor;
 
 use crate::runtime::EngineSession;
-use crate::{Limits, Session};
+use crate::{Error, Interface, Limits, Session};
 
 mod cache;
 mod disk;
@@ -92,7 +94,7 @@ impl Default for CacheConfig {
     }
 }
 
-/// What a load is doing; a step for logs and progress bars.
+/// What happens to a model; a step for logs and progress bars, and a sign for those who wait for room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
@@ -112,6 +114,8 @@ pub enum Stage {
     DiskSynced,
     /// It has its name.
     DiskRenamed,
+    /// Nobody leases the model any more: if it is not pinned, it may go when another needs its room.
+    Loose,
 }
 
 /// The time since any fixed moment. It orders models, never bits.
@@ -124,7 +128,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A function that is told of each [`Stage`], in the thread that loads and outside of any lock.
+/// A function that is told of each [`Stage`], in the thread that loads or ends a lease, outside of any lock.
 #[derive(Clone)]
 pub struct Watch(pub Arc<dyn Fn(ModelId, Stage) + Send + Sync>);
 
@@ -216,7 +220,8 @@ impl Loaded {
     }
 }
 
-/// A model in use. It stays resident until the last lease of it is dropped.
+/// A model in use. It stays resident until the last lease of it is dropped. Itself a [`Session`], so that
+/// whoever runs it holds it.
 pub struct Lease {
     model: ModelId,
     loaded: Arc<Loaded>,
@@ -246,6 +251,20 @@ impl Lease {
     #[must_use]
     pub fn load_seconds(&self) -> Option<f64> {
         self.loaded.load_seconds
+    }
+}
+
+impl Session for Lease {
+    fn run(&self, inputs: &[NamedTensor]) -> Result<Vec<NamedTensor>, Error> {
+        self.loaded.session.run(inputs)
+    }
+
+    fn interface(&self) -> &Interface {
+        self.loaded.session.interface()
+    }
+
+    fn resident_bytes(&self) -> u64 {
+        self.loaded.session.resident_bytes()
     }
 }
 

@@ -188,7 +188,7 @@ impl Inference {
             model_name: request.model,
             revision: payment.revision,
             model: payment.model,
-            runtime: self.models.runtime().name().to_owned(),
+            runtime: nabla_engine::RUNTIME.to_owned(),
             kernel_spec: loaded.manifest.kernel_spec,
             request: commitments.request,
             response: commitments.response,
@@ -277,11 +277,7 @@ fn own_fault(error: crate::Error) -> Problem {
 
 fn model_problem(error: ModelError) -> Problem {
     tracing::warn!(error = &error as &dyn std::error::Error, "model not available");
-    let code = match &error {
-        ModelError::Fetch { source, .. } => source.code().to_owned(),
-        ModelError::Unsound { .. } => "bad_model".to_owned(),
-    };
-    Problem::unavailable(&code, error)
+    Problem::unavailable(error.code(), &error)
 }
 
 fn run_problem(error: nabla_engine::Error) -> Problem {

@@ -1,5 +1,6 @@
 //! Whole networks inside this process, and what people with money and bad intentions do to them.
 
 mod attacks;
+mod models;
 mod money;
 mod network;

@@ -1,16 +1,13 @@
 //! A network of real nodes inside the test's process, in a folder that goes away with it.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use nabla_client::{
     BlobClient, Error, GatewayClient, Http, LedgerClient,
     publish::{Package, Publisher},
 };
-use nabla_engine::{Engine, Kernels, Limits, NoExternalData, Runtime, import_onnx};
+use nabla_engine::{Engine, Kernels, Limits, NoExternalData, import_onnx};
 use nabla_node::{Config, Node, account_key, clock::now_ms, models::manifest_of, network::Plan};
 use nabla_pay::{AccountKey, eip712::sign_authorization, x402};
 use nabla_store::Code;
@@ -48,6 +45,15 @@ pub(crate) fn digits() -> RepoName {
     "alice/digits".parse().expect("a repository's name")
 }
 
+/// A model of the repository, to be published.
+pub(crate) fn package(name: &str) -> Package {
+    let onnx = std::fs::read(repository("models").join(name).join("model.onnx")).expect("the model");
+    let model = import_onnx(&onnx, &NoExternalData, &Limits::default()).expect("a model");
+    let (manifest, graph, weights) = manifest_of(&model);
+    let files = vec![("model.onnx".to_owned(), onnx)];
+    Package { manifest, graph, weights, files, summary: String::new(), royalty: ROYALTY }
+}
+
 /// The inputs of one digit.
 pub(crate) fn one_digit() -> Vec<TensorJson> {
     #[derive(Deserialize)]
@@ -73,7 +79,7 @@ impl TestNetwork {
     /// Start all nodes as `adjust` would have them, and publish the model.
     pub(crate) async fn start(adjust: impl Fn(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let engine = Arc::new(Engine::new(Kernels::Auto).expect("an engine"));
+        let engine = engine();
         let (mut nodes, mut ledger): (Vec<(Config, Node)>, Option<String>) = (Vec::new(), None);
         for path in Plan::development(0).write(folder.path()).expect("a new network") {
             let mut config = Config::read(&path).expect("a sound configuration");
@@ -100,11 +106,10 @@ impl TestNetwork {
 
     async fn publish(&self) {
         let owner = self.account("alice", Opg::whole(10)).await;
-        let onnx = std::fs::read(repository("models/digits/model.onnx")).expect("the model");
-        let model = import_onnx(&onnx, &NoExternalData, &Limits::default()).expect("a model");
-        let (manifest, graph, weights) = manifest_of(&model);
-        let files = vec![("model.onnx".to_owned(), onnx)];
-        let package = Package { manifest, graph, weights, files, summary: String::new(), royalty: ROYALTY };
+        self.publish_as(&owner, &digits(), &package("digits")).await;
+    }
+
+    pub(crate) async fn publish_as(&self, owner: &AccountKey, name: &RepoName, package: &Package) {
         let publisher = Publisher {
             ledger: &self.ledger,
             blobs: &self.blobs,
@@ -112,7 +117,7 @@ impl TestNetwork {
             chain_id: self.info.chain_id,
             code: Code::new(3, 5).expect("a code"),
         };
-        publisher.publish(&digits(), &package, &owner, &|_| {}).await.expect("published");
+        publisher.publish(name, package, owner, &|_| {}).await.expect("published");
     }
 
     /// An account of its own that holds exactly this much.
@@ -170,6 +175,17 @@ impl TestNetwork {
         self.nodes.iter().filter(|(config, _)| config.has(Role::Inference)).map(|(_, node)| node)
     }
 
+    /// Stop a node, change what it left in its folder, start it again.
+    pub(crate) async fn restart(&mut self, name: &str, change: impl FnOnce(&Config)) -> &Node {
+        let at = self.nodes.iter().position(|(config, _)| config.name == name).expect("the plan has it");
+        let (config, node) = self.nodes.remove(at);
+        node.stop().await;
+        change(&config);
+        let node = Box::pin(Node::start(config.clone(), engine())).await.expect("the node starts again");
+        self.nodes.insert(at, (config, node));
+        &self.nodes[at].1
+    }
+
     pub(crate) async fn stop(self) {
         for (_, node) in self.nodes.into_iter().rev() {
             node.stop().await;
@@ -189,7 +205,7 @@ pub(crate) fn times(amount: Opg, count: u64) -> Opg {
     Opg::from_units(amount.units() * u128::from(count))
 }
 
-/// Hands `Runtime` to tests that start single nodes.
-pub(crate) fn engine() -> Arc<dyn Runtime> {
-    Arc::new(Engine::new(Kernels::Auto).expect("an engine"))
+/// For tests that start single nodes, too.
+pub(crate) fn engine() -> Engine {
+    Engine::new(Kernels::Auto).expect("an engine")
 }

@@ -1,4 +1,8 @@
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom},
+    path::PathBuf,
+};
 
 use nabla_types::NetworkId;
 use tempfile::TempDir;
@@ -50,6 +54,33 @@ fn damage_outside_of_the_range_is_caught_too() {
     let error = store.get_range(blob, 0..10).unwrap_err();
     assert!(matches!(error, Error::DamagedBlob { expected, .. } if expected == blob), "{error}");
     assert!(!store.has(blob).unwrap());
+}
+
+#[test]
+fn an_open_file_was_checked_and_outlives_its_name() {
+    let home = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(config(&home)).unwrap();
+    let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+    let blob = store.put(&bytes).unwrap().blob;
+    let mut open = store.open_file(blob, bytes.len() as u64).unwrap();
+    assert!(matches!(store.open_file(blob, 10), Err(Error::TooLarge { .. })));
+    assert!(store.remove(blob).unwrap());
+    let mut read = vec![0; 4];
+    open.seek(SeekFrom::Start(400_000)).unwrap();
+    open.read_exact(&mut read).unwrap();
+    assert_eq!(read, 100_000_u32.to_le_bytes());
+    assert!(matches!(store.open_file(blob, u64::MAX), Err(Error::MissingBlob { .. })));
+
+    let damages: [fn(&mut Vec<u8>); 3] =
+        [|bytes| bytes[0] ^= 1, |bytes| bytes.truncate(10), |bytes| bytes.push(0)];
+    for damage in damages {
+        store.put(&bytes).unwrap();
+        let mut damaged = bytes.clone();
+        damage(&mut damaged);
+        fs::write(file(&home, blob), damaged).unwrap();
+        assert!(matches!(store.open_file(blob, u64::MAX), Err(Error::DamagedBlob { .. })));
+        assert!(!store.has(blob).unwrap());
+    }
 }
 
 #[test]
