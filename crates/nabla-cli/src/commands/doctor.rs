@@ -102,14 +102,18 @@ async fn network_findings(context: &Context<'_>, network: &Network) -> Vec<Findi
             .push(Finding::good("ledger", format!("{} blocks, {} receipts", status.height, status.receipts))),
         Err(error) => findings.push(Finding::bad("ledger", error, "the validator does not answer")),
     }
-    for role in [Role::Storage, Role::Inference, Role::Verifier] {
+    for role in [Role::Storage, Role::Inference, Role::Verifier, Role::Gateway] {
         findings.push(nodes(network, role).await);
     }
     findings
 }
 
 async fn nodes(network: &Network, role: Role) -> Finding {
-    let what = format!("{role:?}").to_lowercase();
+    let what = match role {
+        // The one that is asked has a line of its own.
+        Role::Gateway => "gateways".to_owned(),
+        _ => format!("{role:?}").to_lowercase(),
+    };
     let records = match network.ledger.nodes(role).await {
         Ok(records) => records,
         Err(error) => return Finding::bad(&what, error, "the validator does not answer"),

@@ -137,7 +137,7 @@ fn ten_processes() {
     const WAIT: &str = "
 for attempt in $(seq 600); do
   up=$(nabla --url http://127.0.0.1:21400 doctor 2> /dev/null | grep -cE '5 of 5|2 of 2|1 of 1' || true)
-  [ \"$up\" = 3 ] && break
+  [ \"$up\" = 4 ] && break
   sleep 0.05
 done
 ";
