@@ -169,7 +169,7 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Error> {
     let count = length.unwrap_or(1);
     match kind.size_bytes() {
         // At most 2^20 elements of 8 bytes: the product is far from the end of the numbers.
-        Some(size) => drop(reader.take((count * size) as u64)?),
+        Some(size) => reader.take((count * size) as u64).map(drop)?,
         None => (0..count).try_for_each(|_| reader.text("a text", TEXT_BYTES_MAX).map(drop))?,
     }
     Ok(Entry { kind, length, range: start..reader.at() })

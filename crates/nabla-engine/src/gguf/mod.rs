@@ -25,14 +25,14 @@
 //!
 //! # Example
 //! ```no_run
-//! use nabla_engine::{FileSource, gguf::Gguf};
+//! use nabla_engine::{FileSource, Limits, gguf::Gguf};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[expect(clippy::disallowed_methods, reason = "an example")]
 //! let file = FileSource::new(std::fs::File::open("model.gguf")?)?;
 //! let gguf = Gguf::open(&file)?;
 //! let layers = gguf.metadata.u32("llama.block_count")?;
-//! let weights = gguf.tensors.require("token_embd.weight")?.read(&file)?;
+//! let weights = gguf.tensors.require("token_embd.weight")?.read(&file, &Limits::default())?;
 //! # Ok(()) }
 //! ```
 
@@ -42,7 +42,7 @@ mod limits;
 mod metadata;
 mod tensors;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 pub use blocks::{dequantise, find_not_finite, quantise_q8_0};

@@ -5,11 +5,12 @@
 //! [`Shape::columns`]; nothing behind this module sees the other order.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
 
 use super::limits::{ALIGNMENT_MAX, NAME_BYTES_MAX};
 use super::{Metadata, WeightFormat, blocks, shown, wire::Reader};
-use crate::{Error, ReadAt};
+use crate::{Error, Limits, ReadAt};
 
 /// Alignment of a file that does not say.
 const ALIGNMENT: u64 = 32;
@@ -45,21 +46,22 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
-    /// Read its bytes and see that every weight in them is finite.
+    /// Read its bytes, as many as weights may have, and see that every weight in them is finite.
     ///
     /// # Errors
-    /// [`Error::Read`] if they cannot be read, [`Error::Gguf`] for an infinity or a NaN.
-    pub fn read(&self, source: &dyn ReadAt) -> Result<Vec<u8>, Error> {
+    /// [`Error::Limit`] for too many, [`Error::Read`] if they cannot be read, [`Error::Gguf`] for an infinity or a NaN.
+    pub fn read(&self, source: &dyn ReadAt, limits: &Limits) -> Result<Vec<u8>, Error> {
         let (offset, size_bytes) = (self.range.start, self.range.end - self.range.start);
-        let failed = |source| Error::Read { offset, size_bytes, source };
+        Limits::check("bytes of a tensor", size_bytes, limits.weight_bytes_max)?;
+        let failed = |kind: io::ErrorKind| Error::Read { offset, size_bytes, source: kind.into() };
         // Nothing is taken for bytes that a source does not have.
         if self.range.end > source.size_bytes() {
-            return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
+            return Err(failed(io::ErrorKind::UnexpectedEof));
         }
-        let length =
-            usize::try_from(size_bytes).map_err(|_| failed(std::io::ErrorKind::OutOfMemory.into()))?;
+        let length = usize::try_from(size_bytes).map_err(|_| failed(io::ErrorKind::OutOfMemory))?;
         let mut bytes = vec![0; length];
-        source.read_at(offset, &mut bytes).map_err(failed)?;
+        let read = source.read_at(offset, &mut bytes);
+        read.map_err(|source| Error::Read { offset, size_bytes, source })?;
         self.check_finite(&bytes)?;
         Ok(bytes)
     }
@@ -201,6 +203,12 @@ impl Tensors {
     /// All tensors, by name.
     pub fn iter(&self) -> impl Iterator<Item = &TensorInfo> {
         self.by_name.values()
+    }
+
+    /// Bytes of all of them. They lie apart in one file, so the sum has no overflow.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.iter().map(|tensor| tensor.range.end - tensor.range.start).fold(0, u64::saturating_add)
     }
 
     /// How many there are.
