@@ -23,7 +23,28 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
-    /// The ONNX file is valid but uses something that this engine does not take.
+    /// The bytes are not a GGUF file, or one that contradicts itself, its model or its length.
+    #[error("not a valid GGUF model: {place}: expected {expected}, got {got}")]
+    Gguf {
+        /// Where: the header, or which key or tensor.
+        place: String,
+        /// What is needed there.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// Bytes of a model that its source does not give.
+    #[error("cannot read {size_bytes} bytes of the model from byte {offset} on")]
+    Read {
+        /// Where they begin.
+        offset: u64,
+        /// How many were asked for.
+        size_bytes: u64,
+        /// What the source said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is valid but uses something that this engine does not take.
     #[error("{what} {got}; {hint}")]
     Unsupported {
         /// What is not supported.
