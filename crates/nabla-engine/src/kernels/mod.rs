@@ -15,6 +15,7 @@
 //! | [`int8`] | [`int8::ProductI8`]: exact products of bytes |
 //! | [`blocks`] | products with weights in blocks of bytes or less, as language models have them |
 //! | [`conv`], [`conv_f32`], [`conv_i8`] | convolutions over 1 to 3 dimensions |
+//! | [`decoder`] | norms, rotations, gates and attention of language models |
 //! | [`quant`] | between floats, sums of integers and levels of a byte |
 //! | [`matrix`] | the loops around tiles for a product |
 //! | [`dot`], [`tile`], [`steps`] | what one step of a dot product is, and the loops around it |
@@ -39,6 +40,7 @@ pub(crate) mod buffer;
 pub(crate) mod conv;
 pub(crate) mod conv_f32;
 pub(crate) mod conv_i8;
+pub(crate) mod decoder;
 pub(crate) mod dot;
 pub(crate) mod elementwise;
 

@@ -31,9 +31,14 @@
 mod architecture;
 mod check;
 mod config;
+mod decoder;
+mod matrix;
+mod pages;
 mod rope;
 #[cfg(test)]
 mod tests;
+mod turns;
+mod weights;
 
 pub use architecture::{Activation, Architecture, Bias, RopeStyle, Traits, Windows};
 pub use check::Found;
