@@ -54,6 +54,14 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// A token that the vocabulary of a language model does not have.
+    #[error("token {token} is not one of the {vocabulary} of this model")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Tokens of the vocabulary.
+        vocabulary: usize,
+    },
     /// An operator that this engine does not know.
     #[error(
         "node {node} ({name:?}) uses operator {operator:?} of domain {domain:?}, which is not supported; \

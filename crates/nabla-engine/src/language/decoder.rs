@@ -14,6 +14,9 @@ use crate::kernels::Cpu;
 use crate::kernels::decoder::attention::{Attend, Heads, Visible};
 use crate::kernels::decoder::{Gate, Pairs, add, cap, gated, rms_norm, rms_norm_in_place, rotate};
 
+#[cfg(test)]
+mod tests;
+
 /// Multiply-adds of attention below which threads cost more than they give.
 const SHARED_MACS: usize = 1 << 16;
 

@@ -1,10 +1,16 @@
-//! Language models: what one is, read from a GGUF file. Nothing runs it yet.
+//! Language models: read from a GGUF file, and run.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `architecture` | [`Architecture`]: what the families of models differ in, as one table |
 //! | `config` | [`Config`]: sizes and rules of one model, from its metadata |
 //! | `rope` | [`Rope`]: how positions turn queries and keys |
+//! | `model` | [`LanguageModel`], [`Context`]: one sequence of tokens |
+//! | `sampler` | [`Sampling`]: from logits to a token |
+//! | `decoder` | the forward pass: some tokens of some sequences |
+//! | `weights`, `matrix` | all weights, as products want them |
+//! | `pages` | keys and values, in pages of sixteen tokens |
+//! | `turns` | cosines and sines of positions |
 //! | `check` | [`Config::check`]: the tensors that a model must have, by name and shape |
 //!
 //! # Rules
@@ -33,6 +39,7 @@ mod check;
 mod config;
 mod decoder;
 mod matrix;
+mod model;
 mod pages;
 mod rope;
 #[cfg(test)]
@@ -43,4 +50,6 @@ mod weights;
 pub use architecture::{Activation, Architecture, Bias, RopeStyle, Traits, Windows};
 pub use check::Found;
 pub use config::{Attention, Config, Window};
+pub use model::{Context, LanguageModel};
 pub use rope::{Rope, RopeScaling};
+pub use sampler::{Allowed, Counts, Sampling};
