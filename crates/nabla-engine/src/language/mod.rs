@@ -42,6 +42,7 @@ mod matrix;
 mod model;
 mod pages;
 mod rope;
+mod sampler;
 #[cfg(test)]
 mod tests;
 mod turns;

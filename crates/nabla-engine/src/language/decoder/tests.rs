@@ -3,7 +3,7 @@
 use super::*;
 use crate::kernels::math::tests::bits;
 use crate::language::{Context, LanguageModel};
-use crate::{Engine, Kernels, Limits, ReadAt};
+use crate::{Engine, Kernels, Limits};
 
 /// Small models of three families: interleaved rotation; biases; windows, head norms, post norms and tied weights.
 const MODELS: [&[u8]; 3] = [
@@ -14,8 +14,7 @@ const MODELS: [&[u8]; 3] = [
 
 fn load(bytes: &[u8], kernels: Kernels, threads: usize) -> Option<LanguageModel> {
     let engine = Engine::with_threads(kernels, threads).ok()?;
-    let source: &dyn ReadAt = &bytes;
-    Some(LanguageModel::load(&engine, source, &Limits::default()).unwrap())
+    Some(LanguageModel::load(&engine, &bytes.to_vec(), &Limits::default()).unwrap())
 }
 
 /// Some tokens of a model.
