@@ -1,9 +1,13 @@
-//! Bodies for models: foreign ONNX files, and foreign canonical bytes.
+//! Bodies for models: foreign ONNX and GGUF files, and foreign canonical bytes.
 
 use std::sync::{Arc, LazyLock};
 
 use nabla_engine::{
-    Dim, Engine, Kernels, Limits, Model, NoExternalData, Port, Runtime, Session, import_onnx, survey_onnx,
+    Dim, Engine, Kernels, Limits, Model, NoExternalData, Port, Runtime, Session,
+    gguf::{Gguf, Metadata, Tensors, dequantise},
+    import_onnx,
+    language::Config,
+    survey_onnx,
 };
 use nabla_types::tensor::{Dtype, NamedTensor, Tensor, TensorData, bf16_from_f64, f16_from_f64};
 
@@ -39,6 +43,57 @@ pub fn onnx(bytes: &[u8]) {
         assert_eq!((again.graph_bytes(), again.weights_bytes()), (graph, weights), "two canonical forms");
         assert_eq!(again.cost(), model.cost());
         check_model(model, bytes);
+    }
+}
+
+/// A GGUF file. Tensors of what is opened lie apart inside of the file, and have finite weights if they are read; every key
+/// can be asked for anything; a model that is whole has sizes that fit each other.
+pub fn gguf(bytes: &[u8]) {
+    let source = bytes.to_vec();
+    let Some(Gguf { metadata, tensors, .. }) = accepted(Gguf::open(&source), bytes) else { return };
+    check_tensors(&tensors, &source);
+    check_keys(&metadata, bytes);
+    let Some(config) = accepted(Config::from_metadata(&metadata), bytes) else { return };
+    let attention = &config.attention;
+    assert!(attention.head_count.is_multiple_of(attention.kv_head_count));
+    assert!(config.rope.dimensions <= attention.head_size && attention.scale.is_finite());
+    assert!(config.window.as_ref().is_none_or(|window| window.blocks.len() == config.block_count));
+    if accepted(config.check(&tensors), bytes).is_some() {
+        let embedding = tensors.get("token_embd.weight").expect("checked").shape;
+        assert_eq!(embedding.columns, config.embedding_length as u64);
+        assert!(tensors.len() > config.block_count);
+    }
+}
+
+fn check_tensors(tensors: &Tensors, source: &Vec<u8>) {
+    let mut ranges: Vec<_> = tensors.iter().map(|tensor| tensor.range.clone()).collect();
+    ranges.sort_by_key(|range| range.start);
+    assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "tensors overlap");
+    assert!(ranges.last().is_none_or(|range| range.end <= source.len() as u64), "outside of the file");
+    for tensor in tensors.iter() {
+        let Some(weights) = accepted(tensor.read(source, &limits()), source) else { continue };
+        let count = usize::try_from(tensor.shape.rows * tensor.shape.columns).expect("it was read");
+        let mut values = vec![f32::NAN; count];
+        dequantise(tensor.format, &weights, &mut values).expect("as many as the shape says");
+        assert!(values.iter().all(|value| value.is_finite()), "{}", tensor.name);
+    }
+}
+
+fn check_keys(metadata: &Metadata, bytes: &[u8]) {
+    for (key, _) in metadata.keys() {
+        let integer = accepted(metadata.u32(key), bytes);
+        assert!(integer.is_none_or(|value| metadata.u64(key).ok() == Some(value.into())));
+        let (float, truth) = (accepted(metadata.f32(key), bytes), accepted(metadata.bool(key), bytes));
+        let text = accepted(metadata.str(key), bytes);
+        let scalars = [float.is_some(), truth.is_some(), text.is_some(), metadata.length(key).is_ok()];
+        assert!(scalars.iter().filter(|is| **is).count() <= 1, "{key:?} is two things");
+        let lengths = [
+            accepted(metadata.strs(key), bytes).map(|values| values.len()),
+            accepted(metadata.f32s(key), bytes).map(|values| values.len()),
+            accepted(metadata.i32s(key), bytes).map(|values| values.len()),
+            accepted(metadata.bools(key), bytes).map(|values| values.len()),
+        ];
+        assert!(lengths.iter().flatten().all(|length| metadata.length(key).ok() == Some(*length)));
     }
 }
 

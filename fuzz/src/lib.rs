@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`mod@types`] | deterministic CBOR: receipts, layouts, manifests, the chain, tensors |
 //! | [`mod@text`] | text and JSON: amounts, ids, names, requests, payments, terms |
-//! | [`mod@engine`] | ONNX files and canonical models, which are also run |
+//! | [`mod@engine`] | ONNX files and canonical models, which are also run; GGUF files |
 //! | [`mod@store`] | shards and codes |
 //! | [`mod@verify`] | a receipt with everything its reader holds |
 //! | [`mod@files`] | the journal and configurations |
@@ -29,7 +29,7 @@ pub mod text;
 pub mod types;
 pub mod verify;
 
-pub use engine::{model, onnx};
+pub use engine::{gguf, model, onnx};
 pub use files::{config, journal, journal_block};
 pub use store::{code, shards};
 pub use text::{api, infer, payment, tensor_json, terms, text};
@@ -56,7 +56,7 @@ const fn body(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, r
 }
 
 /// All of them.
-pub const BODIES: [Body; 24] = [
+pub const BODIES: [Body; 25] = [
     body("receipt", receipt, seeds::receipts, 5000),
     body("layout", layout, seeds::layouts, 5000),
     body("manifest", manifest, seeds::manifests, 5000),
@@ -74,6 +74,7 @@ pub const BODIES: [Body; 24] = [
     body("payment", payment, seeds::payments, 3000),
     body("terms", terms, seeds::terms, 3000),
     body("onnx", onnx, seeds::onnx, 3000),
+    body("gguf", gguf, seeds::gguf, 5000),
     body("model", model, seeds::models, 3000),
     body("shards", shards, seeds::shards, 3000),
     body("code", code, seeds::codes, 300),

@@ -35,6 +35,11 @@ static CHAIN: LazyLock<Value> = json!("spec/vectors/ledger.json");
 const ONNX: &str = include_str!("../seeds/onnx.txt");
 const MODELS: [&[u8]; 2] =
     [include_bytes!("../../models/digits/model.onnx"), include_bytes!("../../models/tumor/model.onnx")];
+const GGUF: [&[u8]; 3] = [
+    include_bytes!("../../crates/nabla-engine/tests/gguf/llama.gguf"),
+    include_bytes!("../../crates/nabla-engine/tests/gguf/qwen2.gguf"),
+    include_bytes!("../../crates/nabla-engine/tests/gguf/gemma3.gguf"),
+];
 const EXAMPLES: [&str; 2] = [
     include_str!("../../models/digits/examples/one.json"),
     include_str!("../../models/tumor/examples/one.json"),
@@ -246,6 +251,12 @@ pub fn texts() -> Vec<Vec<u8>> {
 pub fn onnx() -> Vec<Vec<u8>> {
     let small = ONNX.lines().map(|line| hex::decode(line).expect("seeds are hex"));
     small.chain(MODELS.map(<[u8]>::to_vec)).collect()
+}
+
+/// GGUF files: small whole models.
+#[must_use]
+pub fn gguf() -> Vec<Vec<u8>> {
+    GGUF.map(<[u8]>::to_vec).to_vec()
 }
 
 /// Canonical graphs with their weights.

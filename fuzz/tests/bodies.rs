@@ -98,6 +98,11 @@ fn onnx() {
 }
 
 #[test]
+fn gguf() {
+    check("gguf");
+}
+
+#[test]
 fn model() {
     check("model");
 }
@@ -138,7 +143,12 @@ fn what_was_broken_stays_whole() {
 /// Seeds are worth mutating only if the body gets past the decoder with them.
 #[test]
 fn seeds_are_accepted() {
-    let accepted: [(&str, usize, usize); 3] = [
+    let whole = |file: &Vec<u8>| {
+        let gguf = nabla_engine::gguf::Gguf::open(file).ok()?;
+        nabla_engine::language::Config::from_metadata(&gguf.metadata).ok()?.check(&gguf.tensors).ok()
+    };
+    let accepted: [(&str, usize, usize); 4] = [
+        ("gguf", nabla_fuzz::seeds::gguf().iter().filter_map(whole).count(), 3),
         ("onnx", nabla_fuzz::seeds::models().len(), nabla_fuzz::seeds::onnx().len()),
         ("transactions", nabla_fuzz::seeds::transactions().len(), 20),
         ("readers", nabla_fuzz::seeds::readers().len(), 5),

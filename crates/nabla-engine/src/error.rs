@@ -23,7 +23,28 @@ pub enum Error {
         /// What is wrong there.
         problem: String,
     },
-    /// The ONNX file is valid but uses something that this engine does not take.
+    /// The bytes are not a GGUF file, or one that contradicts itself, its model or its length.
+    #[error("not a valid GGUF model: {place}: expected {expected}, got {got}")]
+    Gguf {
+        /// Where: the header, or which key or tensor.
+        place: String,
+        /// What is needed there.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// Bytes of a model that its source does not give.
+    #[error("cannot read {size_bytes} bytes of the model from byte {offset} on")]
+    Read {
+        /// Where they begin.
+        offset: u64,
+        /// How many were asked for.
+        size_bytes: u64,
+        /// What the source said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is valid but uses something that this engine does not take.
     #[error("{what} {got}; {hint}")]
     Unsupported {
         /// What is not supported.
@@ -32,6 +53,14 @@ pub enum Error {
         got: String,
         /// What to do.
         hint: &'static str,
+    },
+    /// A token that the vocabulary of a language model does not have.
+    #[error("token {token} is not one of the {vocabulary} of this model")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Tokens of the vocabulary.
+        vocabulary: usize,
     },
     /// An operator that this engine does not know.
     #[error(

@@ -13,7 +13,9 @@
 //! | [`pack`] | [`pack::Panels`], [`pack::Tiles`]: right and left matrices in the order that tiles read |
 //! | [`product`] | [`product::Product`]: f32 matrix products |
 //! | [`int8`] | [`int8::ProductI8`]: exact products of bytes |
+//! | [`blocks`] | products with weights in blocks of bytes or less, as language models have them |
 //! | [`conv`], [`conv_f32`], [`conv_i8`] | convolutions over 1 to 3 dimensions |
+//! | [`decoder`] | norms, rotations, gates and attention of language models |
 //! | [`quant`] | between floats, sums of integers and levels of a byte |
 //! | [`matrix`] | the loops around tiles for a product |
 //! | [`dot`], [`tile`], [`steps`] | what one step of a dot product is, and the loops around it |
@@ -33,10 +35,12 @@ use nabla_types::tensor::{Tensor, TensorData, bf16, f16};
 
 use crate::Error;
 
+pub(crate) mod blocks;
 pub(crate) mod buffer;
 pub(crate) mod conv;
 pub(crate) mod conv_f32;
 pub(crate) mod conv_i8;
+pub(crate) mod decoder;
 pub(crate) mod dot;
 pub(crate) mod elementwise;
 
@@ -183,6 +187,14 @@ impl Isa {
         match self {
             Self::Scalar => body.run(dot::PortableFloat::<Native>::new()),
             Self::Vector(vector) => vector.with_float(body),
+        }
+    }
+
+    /// Run with this build's lanes for products with blocks.
+    pub(crate) fn with_lanes<B: blocks::lanes::LanesBody>(self, body: B) -> B::Out {
+        match self {
+            Self::Scalar => body.run(blocks::lanes::Portable::<Native>::new()),
+            Self::Vector(vector) => vector.with_lanes(body),
         }
     }
 

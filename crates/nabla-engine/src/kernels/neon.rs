@@ -7,6 +7,7 @@
 
 use std::arch::aarch64::{float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32};
 
+use super::blocks::lanes::{LanesBody, Portable};
 use super::dot::{Dot, Leaf, PortableBytes, WIDTH};
 use super::tile::{self, Call};
 use super::{Body, DotBody, Hard, Kernels};
@@ -39,6 +40,10 @@ impl Vector {
 
     pub(crate) fn with_float<B: DotBody<f32, f32>>(self, body: B) -> B::Result {
         body.run(Float)
+    }
+
+    pub(crate) fn with_lanes<B: LanesBody>(self, body: B) -> B::Out {
+        body.run(Portable::<Hard>::new())
     }
 
     pub(crate) fn with_bytes<const LEFT_SIGNED: bool, B: DotBody<[u8; 4], i32>>(self, body: B) -> B::Result {

@@ -1,5 +1,6 @@
 //! Stands in for `x86` and `neon` on other processors: there is no vector build, so its token cannot be made.
 
+use super::blocks::lanes::LanesBody;
 use super::{Body, DotBody, Kernels};
 
 /// A vector unit that this processor has; cannot exist here.
@@ -24,6 +25,10 @@ impl Vector {
     }
 
     pub(crate) fn with_float<B: DotBody<f32, f32>>(self, _: B) -> B::Result {
+        match self {}
+    }
+
+    pub(crate) fn with_lanes<B: LanesBody>(self, _: B) -> B::Out {
         match self {}
     }
 

@@ -90,7 +90,7 @@ fn apply<F: Fma>(rule: RowRule, row: &mut [f32]) {
 }
 
 #[inline(always)]
-fn softmax<F: Fma>(row: &mut [f32]) {
+pub(crate) fn softmax<F: Fma>(row: &mut [f32]) {
     let most = reduce::of_row::<F, f32, Greatest>(row);
     let sum = exponentials::<F>(row, most);
     let factor = 1.0 / sum;

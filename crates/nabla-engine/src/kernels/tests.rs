@@ -11,16 +11,16 @@ mod conv;
 mod product;
 
 /// Every build that this machine can run, and the best of them on three threads.
-fn cpus() -> Vec<Cpu> {
+pub(super) fn cpus() -> Vec<Cpu> {
     let alone = Kernels::ALL.into_iter().filter_map(|kernels| Cpu::new(kernels, 1).ok());
     alone.chain([Cpu::new(Kernels::Auto, 3).unwrap()]).collect()
 }
 
 /// Repeatable numbers.
-struct Numbers(u32);
+pub(super) struct Numbers(u32);
 
 impl Numbers {
-    fn new(seed: u32) -> Self {
+    pub(super) fn new(seed: u32) -> Self {
         Self(seed)
     }
 
@@ -30,11 +30,11 @@ impl Numbers {
     }
 
     /// Between -1 and 1.
-    fn floats(&mut self, count: usize) -> Vec<f32> {
+    pub(super) fn floats(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.next() as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| (self.next() >> 16).to_le_bytes()[0]).collect()
     }
 }

@@ -9,6 +9,7 @@
     reason = "instructions that need a check at run time, and vector loads from references"
 )]
 
+use super::blocks::lanes::LanesBody;
 use super::dot::Leaf;
 use super::{Body, DotBody, Hard, Kernels};
 
@@ -16,6 +17,10 @@ use super::{Body, DotBody, Hard, Kernels};
 mod avx2;
 #[path = "x86/avx512.rs"]
 mod avx512;
+#[path = "x86/lanes2.rs"]
+mod lanes2;
+#[path = "x86/lanes512.rs"]
+mod lanes512;
 
 /// A vector unit that this processor has.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +82,13 @@ impl Vector {
         }
     }
 
+    pub(crate) fn with_lanes<B: LanesBody>(self, body: B) -> B::Out {
+        match self {
+            Self::Avx2(token) => body.run(token),
+            Self::Avx512(token) => body.run(token),
+        }
+    }
+
     pub(crate) fn with_bytes<const LEFT_SIGNED: bool, B: DotBody<[u8; 4], i32>>(self, body: B) -> B::Result {
         match self {
             Self::Avx2(token) => body.run(avx2::Bytes::<LEFT_SIGNED>(token)),
@@ -97,24 +109,27 @@ impl<B: Body> Leaf for Built<B> {
     }
 }
 
-/// Proof that the processor has AVX2 and FMA: only [`Avx2::detect`] makes one.
+/// Proof that the processor has AVX2, FMA and F16C: only [`Avx2::detect`] makes one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2(());
 
 impl Avx2 {
     fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        found.then_some(Self(()))
     }
 
     #[inline]
     fn leaf<L: Leaf>(self, leaf: L) -> L::Out {
-        // SAFETY: `run_avx2` is safe Rust whose only demand is a processor with AVX2 and FMA. `self`
-        // exists, so `detect` has found both on this machine.
+        // SAFETY: `run_avx2` is safe Rust whose only demand is a processor with AVX2, FMA and F16C. `self`
+        // exists, so `detect` has found them on this machine.
         unsafe { run_avx2(leaf) }
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2<L: Leaf>(leaf: L) -> L::Out {
     leaf.run()
 }
@@ -142,7 +157,7 @@ impl Avx512 {
     }
 }
 
-#[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 fn run_avx512<L: Leaf>(leaf: L) -> L::Out {
     leaf.run()
 }

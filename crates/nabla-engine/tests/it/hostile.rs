@@ -19,7 +19,7 @@ const KIB_MAX: u64 = 1 << 20;
 const CPU_SECONDS_MAX: u64 = 10;
 /// Longest text of an error: the one that lists all operators is the longest.
 const TEXT_BYTES_MAX: usize = 4096;
-const BOMB: &str = "NABLA_TEST_BOMB";
+pub(crate) const BOMB: &str = "NABLA_TEST_BOMB";
 
 struct Bomb {
     name: &'static str,
@@ -504,7 +504,7 @@ fn victim() {
 }
 
 /// This test again, as the child that does one thing within the limits.
-fn child(test: &str, bomb: &str) -> std::process::Output {
+pub(crate) fn child(test: &str, bomb: &str) -> std::process::Output {
     let limits = format!("ulimit -v {KIB_MAX} && ulimit -t {CPU_SECONDS_MAX} && exec \"$0\" \"$@\"");
     Command::new("sh")
         .args(["-c", &limits])

@@ -12,6 +12,7 @@ mod conformance;
 mod dynamic;
 mod files;
 mod flow;
+mod gguf;
 mod hostile;
 mod models;
 mod oracle;

@@ -153,7 +153,7 @@ impl<T: Real> Reduce<'_, T> {
 }
 
 /// How a chain goes on, and how two become one.
-pub(super) trait Rule<T> {
+pub(crate) trait Rule<T> {
     const START: T;
     fn step<F: Fma>(chain: T, x: T) -> T;
     fn join(a: T, b: T) -> T;
@@ -198,7 +198,7 @@ impl<T: Real> Rule<T> for Sizes {
 }
 
 /// The sum of squares.
-pub(super) struct Squares;
+pub(crate) struct Squares;
 
 impl<T: Real> Rule<T> for Squares {
     const START: T = T::ZERO;
@@ -281,7 +281,7 @@ impl<T: Real> Rule<T> for Least {
 
 /// One row in one piece.
 #[inline(always)]
-pub(super) fn of_row<F: Fma, T: Real, R: Rule<T>>(row: &[T]) -> T {
+pub(crate) fn of_row<F: Fma, T: Real, R: Rule<T>>(row: &[T]) -> T {
     let mut chains = [R::START; STRIPES];
     let (blocks, tail) = row.as_chunks::<STRIPES>();
     for block in blocks {
