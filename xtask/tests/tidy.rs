@@ -27,6 +27,21 @@ const PLACES: &[Place] = &[
     Place { name: "nabla-engine", floor: 2, never: &["nabla-store", "tokio", "reqwest"], only: None },
     Place { name: "nabla-store", floor: 2, never: &["tokio", "reqwest", "axum"], only: None },
     Place {
+        name: "nabla-text",
+        floor: 2,
+        never: &["tokio", "reqwest", "getrandom", "rand"],
+        only: Some(&[
+            "aho-corasick",
+            "icu_normalizer",
+            "llguidance",
+            "minijinja",
+            "minijinja-contrib",
+            "regex-automata",
+            "serde_json",
+            "thiserror",
+        ]),
+    },
+    Place {
         name: "nabla-verify",
         floor: 2,
         never: &["tokio", "reqwest", "getrandom"],
@@ -91,6 +106,8 @@ const NEVER_SAID: &[(&str, &[&str], &str)] = &[
     ("crates/nabla-pay/src", CLOCKS, "times are handed in"),
     ("crates/nabla-ledger/src", CLOCKS, "the block has the time"),
     ("crates/nabla-store/src", CLOCKS, "the store knows no time"),
+    ("crates/nabla-text/src", CLOCKS, "a template's time is handed in"),
+    ("crates/nabla-text/src", ASYNC, "text only computes"),
     ("crates/nabla-engine/src", CLOCKS, "a result does not depend on the time"),
     (
         "crates/nabla-engine/src",

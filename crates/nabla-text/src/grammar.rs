@@ -78,7 +78,8 @@ impl GrammarVocabulary {
         let info = TokRxInfo::new(u32::try_from(words.len()).unwrap_or(u32::MAX), eos);
         let trie = TokTrie::from(&info, &words).with_eos_tokens(&ends);
         let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
-        let mut factory = ParserFactory::new_simple(&env).map_err(|error| refusal("the vocabulary", &error))?;
+        let mut factory =
+            ParserFactory::new_simple(&env).map_err(|error| refusal("the vocabulary", &error))?;
         factory.quiet();
         *factory.limits_mut() = limits();
         Ok(Self(Arc::new(Prepared { factory, ends, never })))

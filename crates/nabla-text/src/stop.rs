@@ -57,7 +57,12 @@ impl StopStrings {
     /// A matcher at the beginning of an answer.
     #[must_use]
     pub fn matcher(&self) -> StopMatcher {
-        StopMatcher { patterns: self.clone(), fits: vec![0; self.0.len()], held: String::new(), matched: None }
+        StopMatcher {
+            patterns: self.clone(),
+            fits: vec![0; self.0.len()],
+            held: String::new(),
+            matched: None,
+        }
     }
 }
 

@@ -216,7 +216,10 @@ fn add_time(environment: &mut Environment<'_>, now_s: i64) {
     environment.add_function("strftime_now", move |pattern: String| {
         let known = date::format(now_s, &pattern);
         known.map_err(|letter| {
-            minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now does not know %{letter}"))
+            minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                format!("strftime_now does not know %{letter}"),
+            )
         })
     });
 }

@@ -106,11 +106,17 @@ impl Vocabulary {
             }
             Kind::Llama { scores } => {
                 let model = SentencePiece::by_scores(&tokens, &token_types, &scores)?;
-                (Model::SentencePiece(model.with(space_prefix, ids.unk)), Pieces::of_sentences(&tokens, &token_types)?)
+                (
+                    Model::SentencePiece(model.with(space_prefix, ids.unk)),
+                    Pieces::of_sentences(&tokens, &token_types)?,
+                )
             }
             Kind::LlamaMerges { merges } => {
                 let model = SentencePiece::by_merges(&tokens, &token_types, &merges)?;
-                (Model::SentencePiece(model.with(space_prefix, ids.unk)), Pieces::of_sentences(&tokens, &token_types)?)
+                (
+                    Model::SentencePiece(model.with(space_prefix, ids.unk)),
+                    Pieces::of_sentences(&tokens, &token_types)?,
+                )
             }
         };
         let (add_bos, add_eos, nfc) = (parts.add_bos, parts.add_eos, parts.nfc);

@@ -14,8 +14,8 @@ use std::sync::{
 };
 
 use minijinja::{
-    Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter, filters, functions,
-    tests,
+    Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter, filters,
+    functions, tests,
     value::{Kwargs, Rest, ValueKind},
 };
 
@@ -132,7 +132,7 @@ pub(super) fn environment(budget: &Budget, instructions: u64) -> Environment<'st
 
 fn add_operators(environment: &mut Environment<'static>, budget: &Budget) {
     let counted = budget.clone();
-    environment.add_function(READ, move |value: Value| counted.touch_or_read(&value).map(|()| value));
+    environment.add_function(READ, move |value: Value| counted.touch(&value).map(|()| value));
     let counted = budget.clone();
     environment.add_function(NEST, move |value: Value| counted.nest(&value).map(|()| value));
     let counted = budget.clone();
@@ -155,28 +155,28 @@ fn operator(source: &'static str, left: Value, right: Value) -> Result<Value, Er
 }
 
 impl Budget {
-    fn touch_or_read(&self, value: &Value) -> Result<(), Error> {
-        self.touch(value)
-    }
-
     /// A value that goes into another one.
     fn nest(&self, value: &Value) -> Result<(), Error> {
-        if holds_namespace(value) {
+        if is_namespace(value) {
             return Err(refused("a namespace cannot be put into anything"));
         }
         match value.kind() {
-            ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
-                for item in value.try_iter()? {
-                    let item = if value.kind() == ValueKind::Map { value.get_item(&item)? } else { item };
-                    if holds_namespace(&item) {
-                        return Err(refused("a namespace cannot be put into anything"));
-                    }
-                }
-                self.read(value)
-            }
             ValueKind::Plain => Err(refused("only text, numbers, lists and maps can be put into something")),
+            ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => self.nest_items(Some(value)),
             _ => self.spend(VALUE_COST),
         }
+    }
+
+    /// The same for a list or map that was just made of its items. Those of the items were checked before.
+    fn nest_items(&self, value: Option<&Value>) -> Result<(), Error> {
+        let Some(value) = value else { return Ok(()) };
+        for item in value.try_iter()? {
+            let item = if value.kind() == ValueKind::Map { value.get_item(&item)? } else { item };
+            if is_namespace(&item) || item.kind() == ValueKind::Plain {
+                return Err(refused("only text, numbers, lists and maps can be put into something"));
+            }
+        }
+        self.read(value)
     }
 
     fn add(&self, left: Value, right: Value) -> Result<Value, Error> {
@@ -197,7 +197,9 @@ impl Budget {
         let times = |value: &Value| u64::try_from(value.as_i64().unwrap_or(0)).unwrap_or(0);
         let size = |value: &Value| match value.kind() {
             ValueKind::String => text_bytes(value),
-            ValueKind::Seq | ValueKind::Iterable => value.len().map_or(u64::MAX, |len| len as u64 * VALUE_COST),
+            ValueKind::Seq | ValueKind::Iterable => {
+                value.len().map_or(u64::MAX, |len| len as u64 * VALUE_COST)
+            }
             _ => 0,
         };
         self.spend(size(&left).saturating_mul(times(&right).max(1)))?;
@@ -207,7 +209,7 @@ impl Budget {
 }
 
 /// The type is the renderer's own; its name is all that shows.
-fn holds_namespace(value: &Value) -> bool {
+fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
@@ -222,11 +224,18 @@ fn add_functions(environment: &mut Environment<'static>, budget: &Budget) {
         counted.spend(len as u64 * VALUE_COST)?;
         Ok(range)
     });
-    let builtins = [("namespace", Value::from_function(functions::namespace)), ("dict", Value::from_function(functions::dict))];
+    let builtins = [
+        ("namespace", Value::from_function(functions::namespace)),
+        ("dict", Value::from_function(functions::dict)),
+    ];
     for (name, builtin) in builtins {
         let counted = budget.clone();
-        environment.add_function(name, move |state: &mut State, args: Rest<Value>| {
-            args.iter().try_for_each(|arg| counted.nest(arg))?;
+        environment.add_function(name, move |state: &mut State, args: Rest<Value>, named: Kwargs| {
+            let args = all(args, named);
+            for arg in args.iter().filter(|arg| !arg.is_kwargs()) {
+                counted.nest(arg)?;
+            }
+            counted.nest_items(args.last().filter(|arg| arg.is_kwargs()))?;
             builtin.call(state, &args)
         });
     }
@@ -237,6 +246,15 @@ fn add_functions(environment: &mut Environment<'static>, budget: &Budget) {
     });
 }
 
+/// All arguments, as the renderer passes them: those with names together, as the last one.
+fn all(args: Rest<Value>, named: Kwargs) -> Vec<Value> {
+    let mut all = args.0;
+    if named.args().next().is_some() {
+        all.push(Value::from(named));
+    }
+    all
+}
+
 /// Filters that pass the items of a list or map on without reading them.
 const SHALLOW: [&str; 12] =
     ["length", "count", "first", "last", "default", "d", "list", "reverse", "items", "attr", "bool", "safe"];
@@ -244,7 +262,8 @@ const SHALLOW: [&str; 12] =
 fn add_filters(environment: &mut Environment<'static>, budget: &Budget) {
     for (name, filter) in builtin_filters() {
         let counted = budget.clone();
-        environment.add_filter(name, move |state: &mut State, args: Rest<Value>| {
+        environment.add_filter(name, move |state: &mut State, args: Rest<Value>, named: Kwargs| {
+            let args = all(args, named);
             for arg in args.iter() {
                 if SHALLOW.contains(&name) { counted.touch(arg)? } else { counted.read(arg)? }
             }

@@ -55,7 +55,8 @@ fn check_tokens(source: &str, syntax: &SyntaxConfig) -> Result<(), Error> {
             _ => in_tag += 1,
         }
         if in_tag > TAG_TOKENS_MAX || elifs > ELIF_MAX {
-            let reason = format!("expected at most {TAG_TOKENS_MAX} words in a tag, and {ELIF_MAX} times elif");
+            let reason =
+                format!("expected at most {TAG_TOKENS_MAX} words in a tag, and {ELIF_MAX} times elif");
             return Err(Error::BadTemplate { line: span.start_line.into(), reason });
         }
     }
@@ -71,7 +72,9 @@ fn statement<'a>(node: &Stmt<'a>) -> Result<Stmt<'a>, Error> {
         Stmt::Template(it) => {
             Stmt::Template(Spanned::new(ast::Template { children: statements(&it.children)? }, it.span()))
         }
-        Stmt::EmitExpr(it) => Stmt::EmitExpr(Spanned::new(ast::EmitExpr { expr: expression(&it.expr) }, it.span())),
+        Stmt::EmitExpr(it) => {
+            Stmt::EmitExpr(Spanned::new(ast::EmitExpr { expr: expression(&it.expr) }, it.span()))
+        }
         // As an expression, so that the formatter counts it.
         Stmt::EmitRaw(it) => {
             let expr = Expr::Const(Spanned::new(ast::Const { value: Value::from(it.raw) }, it.span()));
@@ -167,7 +170,8 @@ fn expression<'a>(node: &Expr<'a>) -> Expr<'a> {
         }
         Expr::BinOp(it) => binary(it, it.span()),
         Expr::Compare(it) => {
-            let ops = it.ops.iter().map(|other| ast::CompareOp { op: other.op, expr: guard(READ, &other.expr) });
+            let ops =
+                it.ops.iter().map(|other| ast::CompareOp { op: other.op, expr: guard(READ, &other.expr) });
             let compare = ast::Compare { expr: guard(READ, &it.expr), ops: ops.collect() };
             Expr::Compare(Spanned::new(compare, it.span()))
         }
@@ -188,7 +192,9 @@ fn expression<'a>(node: &Expr<'a>) -> Expr<'a> {
             Expr::GetItem(Spanned::new(ast::GetItem { expr, subscript_expr }, it.span()))
         }
         Expr::Call(it) => Expr::Call(call_of(it)),
-        Expr::List(it) => nested(Expr::List(Spanned::new(ast::List { items: expressions(&it.items) }, it.span()))),
+        Expr::List(it) => {
+            nested(Expr::List(Spanned::new(ast::List { items: expressions(&it.items) }, it.span())))
+        }
         Expr::Tuple(it) => {
             nested(Expr::Tuple(Spanned::new(ast::Tuple { items: expressions(&it.items) }, it.span())))
         }
@@ -201,7 +207,12 @@ fn expression<'a>(node: &Expr<'a>) -> Expr<'a> {
 
 fn slice<'a>(it: &ast::Slice<'a>) -> ast::Slice<'a> {
     let part = |part: &Option<Expr<'a>>| part.as_ref().map(expression);
-    ast::Slice { expr: guard(READ, &it.expr), start: part(&it.start), stop: part(&it.stop), step: part(&it.step) }
+    ast::Slice {
+        expr: guard(READ, &it.expr),
+        start: part(&it.start),
+        stop: part(&it.stop),
+        step: part(&it.step),
+    }
 }
 
 fn if_expression<'a>(it: &ast::IfExpr<'a>) -> ast::IfExpr<'a> {

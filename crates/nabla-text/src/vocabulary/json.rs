@@ -108,7 +108,8 @@ fn added(file: &Object) -> Result<Vec<Added<'_>>, Error> {
     };
     let mut tokens = Vec::with_capacity(list.len());
     for token in list {
-        let (Some((id, single_word)), Some(name)) = (read(token), token.get("content").and_then(Value::as_str))
+        let (Some((id, single_word)), Some(name)) =
+            (read(token), token.get("content").and_then(Value::as_str))
         else {
             return Err(bad("added_tokens: expected an id and a content in each"));
         };
@@ -172,7 +173,8 @@ impl Table {
 
 /// Both forms: `"a b"` and `["a", "b"]`.
 fn merges(model: &Object) -> Result<Vec<(String, String)>, Error> {
-    let list = model.get("merges").and_then(Value::as_array).ok_or_else(|| bad("expected a list of merges"))?;
+    let list =
+        model.get("merges").and_then(Value::as_array).ok_or_else(|| bad("expected a list of merges"))?;
     at_most("merges", MERGES_MAX, list.len())?;
     let merges = list.iter().enumerate().map(|(index, merge)| {
         let sides = match merge {
@@ -183,8 +185,7 @@ fn merges(model: &Object) -> Result<Vec<(String, String)>, Error> {
             },
             _ => None,
         };
-        let (left, right) =
-            sides.ok_or_else(|| Error::BadMerge { index, got: cut(&merge.to_string()) })?;
+        let (left, right) = sides.ok_or_else(|| Error::BadMerge { index, got: cut(&merge.to_string()) })?;
         Ok((left.to_owned(), right.to_owned()))
     });
     merges.collect()
@@ -288,7 +289,11 @@ fn metaspace(steps: &[Value]) -> Result<Option<SpacePrefix>, Error> {
             // Spaces are written as marks by now, so there are none to cut at.
             "Split" if pattern(step, "String") == Some(" ") => {}
             other => {
-                return Err(unsupported("pre_tokenizer", other, "ByteLevel, and Metaspace that does not split, are"));
+                return Err(unsupported(
+                    "pre_tokenizer",
+                    other,
+                    "ByteLevel, and Metaspace that does not split, are",
+                ));
             }
         }
     }

@@ -155,8 +155,6 @@ pub enum PreTokenizer {
     Tekken,
     /// `gpt-4o`: o200k.
     Gpt4o,
-    /// `deepseek-coder`.
-    DeepseekCoder,
     /// `deepseek-v3`.
     DeepseekV3,
 }
@@ -165,7 +163,7 @@ impl PreTokenizer {
     /// The names of `tokenizer.ggml.pre` that [`from_name`](Self::from_name) knows.
     pub const NAMES: &str = "default, gpt-2, phi-2, mpt, olmo, jais, llama-bpe, llama3, llama-v3, falcon3, \
         smaug-bpe, dbrx, qwen2, stablelm2, deepseek-r1-qwen, megrez, smollm, starcoder, refact, command-r, \
-        codeshell, exaone, minerva-7b, tekken, gpt-4o, llama4, deepseek-coder, deepseek-v3";
+        codeshell, exaone, minerva-7b, tekken, gpt-4o, llama4, deepseek-v3";
 
     /// The pre-tokeniser that `tokenizer.ggml.pre` names.
     ///
@@ -182,7 +180,6 @@ impl PreTokenizer {
             }
             "tekken" => Self::Tekken,
             "gpt-4o" | "llama4" => Self::Gpt4o,
-            "deepseek-coder" => Self::DeepseekCoder,
             "deepseek-v3" => Self::DeepseekV3,
             _ => {
                 let got = crate::error::cut(name);
@@ -228,8 +225,7 @@ fn check_kind(kind: &Kind, count: usize) -> Result<(), Error> {
 }
 
 fn check_ids(ids: &SpecialIds, tokens: usize) -> Result<(), Error> {
-    let named =
-        [("bos", ids.bos), ("eos", ids.eos), ("eot", ids.eot), ("unk", ids.unk), ("pad", ids.pad)];
+    let named = [("bos", ids.bos), ("eos", ids.eos), ("eot", ids.eot), ("unk", ids.unk), ("pad", ids.pad)];
     for (what, id) in named {
         match id {
             Some(got) if got as usize >= tokens => return Err(Error::UnknownToken { what, tokens, got }),

@@ -58,25 +58,15 @@ impl Words {
 /// Each pass: its pattern, and whether blanks are cut too.
 fn patterns(pre_tokenizer: PreTokenizer) -> &'static [(&'static str, bool)] {
     match pre_tokenizer {
-        PreTokenizer::Default => &[
-            (r"[\p{P}\$\+<=>\^~\|]+", false),
-            (GPT2, true),
-            (r"\p{N}+", false),
-            (r"[0-9][0-9][0-9]", false),
-        ],
+        PreTokenizer::Default => {
+            &[(r"[\p{P}\$\+<=>\^~\|]+", false), (GPT2, true), (r"\p{N}+", false), (r"[0-9][0-9][0-9]", false)]
+        }
         PreTokenizer::Gpt2 => &[(GPT2, true)],
         PreTokenizer::Llama3 => &[(LLAMA3, true)],
         PreTokenizer::Qwen2 => &[(QWEN2, true)],
         PreTokenizer::Smollm => &[(r"\p{N}", false), (GPT2, true)],
         PreTokenizer::Tekken => &[(TEKKEN, true)],
         PreTokenizer::Gpt4o => &[(GPT4O, true)],
-        PreTokenizer::DeepseekCoder => &[
-            (r"[\r\n]", false),
-            (r"\s?\p{L}+", false),
-            (r"\s?\p{P}+", false),
-            (r"[一-龥ࠀ-一가-퟿]+", false),
-            (r"\p{N}", false),
-        ],
         PreTokenizer::DeepseekV3 => {
             &[(r"\p{N}{1,3}", false), (r"[一-龥぀-ゟ゠-ヿ]+", false), (DEEPSEEK3, true)]
         }
