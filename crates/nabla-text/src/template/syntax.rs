@@ -162,10 +162,8 @@ fn expression<'a>(node: &Expr<'a>) -> Expr<'a> {
         Expr::Const(it) => Expr::Const(Spanned::new(ast::Const { value: it.value.clone() }, it.span())),
         Expr::Slice(it) => Expr::Slice(Spanned::new(slice(it), it.span())),
         Expr::UnaryOp(it) => {
-            let op = match it.op {
-                ast::UnaryOpKind::Not => ast::UnaryOpKind::Not,
-                ast::UnaryOpKind::Neg => ast::UnaryOpKind::Neg,
-            };
+            let is_not = matches!(it.op, ast::UnaryOpKind::Not);
+            let op = if is_not { ast::UnaryOpKind::Not } else { ast::UnaryOpKind::Neg };
             Expr::UnaryOp(Spanned::new(ast::UnaryOp { op, expr: expression(&it.expr) }, it.span()))
         }
         Expr::BinOp(it) => binary(it, it.span()),
