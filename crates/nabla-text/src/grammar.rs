@@ -212,25 +212,23 @@ impl Grammar {
         }
         // The first mask finds grammars that explode at once, or that no token begins.
         let mut grammar = Self { vocabulary: vocabulary.clone(), matcher };
-        match grammar.allowed() {
-            Ok(mask) if mask.is_empty() => {
-                let reason = "no token of this vocabulary can begin it".to_owned();
-                Err(Error::BadGrammar { kind: source.kind(), reason })
-            }
-            Ok(_) => Ok(grammar),
-            Err(error) => Err(error),
-        }
+        grammar.allowed()?;
+        Ok(grammar)
     }
 
-    /// The tokens that may come next. An end is among them where the text may end.
+    /// The tokens that may come next, at least one. An end is among them where the text may end.
     ///
     /// # Errors
-    /// [`Error::GrammarTooComplex`].
+    /// [`Error::GrammarTooComplex`]; [`Error::BadGrammar`] if no token of this vocabulary can follow.
     pub fn allowed(&mut self) -> Result<Mask, Error> {
         let set = self.matcher.compute_mask_or_eos().map_err(|error| refusal("the grammar", &error))?;
         let mut mask = Mask { words: set.as_slice().to_vec(), len: set.len() };
         mask.words.truncate(set.len().div_ceil(32));
         mask.remove(&self.vocabulary.0.never);
+        if mask.is_empty() {
+            let reason = "no token of this vocabulary can follow".to_owned();
+            return Err(Error::BadGrammar { kind: "the grammar", reason });
+        }
         Ok(mask)
     }
 

@@ -53,8 +53,8 @@ pub const PROMPT_BYTES_MAX: usize = crate::vocabulary::parts::TEXT_BYTES_MAX;
 pub const MESSAGES_MAX: usize = 4_096;
 /// Most instructions of one rendering.
 pub const INSTRUCTIONS_MAX: u64 = 2_000_000;
-/// Most bytes that one rendering makes, reads and compares; a value counts sixteen more.
-pub const WORK_BYTES_MAX: u64 = 256 << 20;
+/// Most bytes that one rendering makes, reads and compares; a value counts 64 more.
+pub const WORK_BYTES_MAX: u64 = 128 << 20;
 
 const CHAT_ML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' \
     + message['content'] + '<|im_end|>\n' }}{% endfor %}\

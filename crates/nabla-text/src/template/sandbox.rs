@@ -1,7 +1,7 @@
 //! What a template can reach, and what it may spend.
 //!
 //! # Rules
-//! - A [`Budget`] counts every byte that is made, compared or searched, and sixteen for each value. Filters,
+//! - A [`Budget`] counts every byte that is made, compared or searched, and 64 for each value. Filters,
 //!   methods and functions are counted before they run, by what they read and can make.
 //! - No clock, no randomness, no files, no other templates. Filters and functions are those of the lists
 //!   here; formatting by a pattern is not among them, since a pattern can ask for any width.
@@ -31,7 +31,7 @@ const RECURSION_MAX: usize = 100;
 /// Most numbers of a `range`.
 const RANGE_MAX: usize = 10_000;
 /// What a value costs beside its bytes.
-const VALUE_COST: u64 = 16;
+const VALUE_COST: u64 = 64;
 
 /// What is left to spend.
 #[derive(Clone)]
