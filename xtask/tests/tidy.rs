@@ -24,6 +24,21 @@ const PLACES: &[Place] = &[
             "thiserror",
         ]),
     },
+    Place {
+        name: "nabla-text",
+        floor: 1,
+        never: &["tokio", "reqwest", "getrandom", "rand"],
+        only: Some(&[
+            "aho-corasick",
+            "icu_normalizer",
+            "llguidance",
+            "minijinja",
+            "minijinja-contrib",
+            "regex-automata",
+            "serde_json",
+            "thiserror",
+        ]),
+    },
     Place { name: "nabla-engine", floor: 2, never: &["nabla-store", "tokio", "reqwest"], only: None },
     Place { name: "nabla-store", floor: 2, never: &["tokio", "reqwest", "axum"], only: None },
     Place {
@@ -81,6 +96,8 @@ const ISLANDS: &[&str] = &[
     "crates/nabla-engine/src/kernels/x86.rs",
     "crates/nabla-engine/src/kernels/x86/avx2.rs",
     "crates/nabla-engine/src/kernels/x86/avx512.rs",
+    "crates/nabla-engine/src/kernels/x86/lanes2.rs",
+    "crates/nabla-engine/src/kernels/x86/lanes512.rs",
     "crates/nabla-engine/src/residency/map.rs",
 ];
 
@@ -91,6 +108,8 @@ const NEVER_SAID: &[(&str, &[&str], &str)] = &[
     ("crates/nabla-pay/src", CLOCKS, "times are handed in"),
     ("crates/nabla-ledger/src", CLOCKS, "the block has the time"),
     ("crates/nabla-store/src", CLOCKS, "the store knows no time"),
+    ("crates/nabla-text/src", CLOCKS, "a template's time is handed in"),
+    ("crates/nabla-text/src", ASYNC, "text only computes"),
     ("crates/nabla-engine/src", CLOCKS, "a result does not depend on the time"),
     (
         "crates/nabla-engine/src",
