@@ -61,13 +61,10 @@ const LONG: &str = "The same beginning, which is long enough for several pages o
 #[test]
 fn a_batch_changes_no_bit_of_any_answer() {
     let model = text_model(Kernels::Scalar, 1);
-    let requests: Vec<Generation> = (0..7)
+    let requests: Vec<Generation> = (0..7_u32)
         .map(|index| {
-            request(
-                &format!("{}{index}", &LONG[..(index * 13) % LONG.len()]),
-                9 + index as u32 * 5,
-                index as u64,
-            )
+            let beginning = &LONG[..index as usize * 13 % LONG.len()];
+            request(&format!("{beginning}{index}"), 9 + index * 5, index.into())
         })
         .chain([request(&format!("{LONG}a"), 20, 1), request(&format!("{LONG}b"), 20, 1)])
         .collect();
