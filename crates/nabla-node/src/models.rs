@@ -370,6 +370,7 @@ pub fn manifest_of(model: &Model) -> (ModelManifest, Vec<u8>, Vec<u8>) {
         graph: BlobRef::of(&graph),
         weights: BlobRef::of(&weights),
         row_elements: model.interface().row_elements(),
+        language: None,
     };
     (manifest, graph, weights)
 }

@@ -15,7 +15,7 @@ fn resolved(macs_per_row: u64) -> Resolved {
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
     let row_elements = 2;
     let manifest =
-        ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements };
+        ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements, language: None };
     let revision = RevisionRecord {
         model: manifest.model_id(),
         revision: BlobId([1; 32]),

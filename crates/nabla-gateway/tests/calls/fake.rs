@@ -133,7 +133,7 @@ pub(crate) fn manifest() -> ModelManifest {
     let format = ModelManifest::FORMAT.to_owned();
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
     let (macs_per_row, row_elements) = (1000, 4);
-    ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements }
+    ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements, language: None }
 }
 
 pub(crate) fn model() -> ModelId {
