@@ -19,7 +19,7 @@ use crate::{
     id::ModelId,
     name::RepoName,
     payment::Nonce,
-    receipt::Salt,
+    receipt::{Receipt, Salt},
 };
 
 /// What all chunks of an answer have in common.
@@ -40,6 +40,19 @@ pub struct AnswerHead {
 }
 
 impl AnswerHead {
+    /// That of the call with this receipt.
+    #[must_use]
+    pub fn of(claims: &Receipt, stream: bool, logprobs: bool) -> Self {
+        Self {
+            nonce: claims.nonce,
+            started_ms: claims.started_ms,
+            model: claims.model_name.clone(),
+            model_id: claims.model,
+            stream,
+            logprobs,
+        }
+    }
+
     /// `chatcmpl-` and the first 16 bytes of the nonce in hex.
     #[must_use]
     pub fn id(&self) -> String {
