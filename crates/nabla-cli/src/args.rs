@@ -108,7 +108,7 @@ The input has the shape of the Open Inference Protocol:
         #[arg(long, value_name = "OPG", default_value = "1")]
         max_price: Opg,
     },
-    /// Check, run and measure an ONNX file on this machine: no network, no wallet.
+    /// Check, run and measure a model's file on this machine: no network, no wallet.
     #[command(subcommand)]
     Model(ModelCommand),
     /// Check a receipt, offline unless --replay is given.
@@ -188,14 +188,18 @@ Exit code 0 if it can be served, 3 if not: then every operator that is not suppo
 Examples:
   nabla model run models/digits/model.onnx --input models/digits/examples/one.json
   nabla model run model.onnx --input - --json < inputs.json
-The input has the shape of the Open Inference Protocol:
+  nabla model run models/fabula/model.gguf --prompt \"Once upon a time\"
+  nabla model run models/fabula/model.gguf --chat --prompt \"Tell me a story\" --temperature 0.8 --seed 7
+The input of an .onnx file has the shape of the Open Inference Protocol:
   {\"inputs\": [{\"name\": \"image\", \"shape\": [1,1,8,8], \"datatype\": \"FP32\", \"data\": [...]}]}")]
     Run {
-        /// The .onnx file; external data are read from its folder.
+        /// The .onnx file (external data are read from its folder) or the .gguf file.
         file: PathBuf,
-        /// File with the inputs, or - for standard input.
-        #[arg(long, short)]
-        input: PathBuf,
+        /// File with the inputs of an .onnx file, or - for standard input.
+        #[arg(long, short, required_unless_present = "prompt")]
+        input: Option<PathBuf>,
+        #[command(flatten)]
+        text: TextArgs,
         #[command(flatten)]
         engine: EngineArgs,
         /// Greatest size of an open dimension [default: what the model bears, up to 512].
@@ -207,15 +211,19 @@ The input has the shape of the Open Inference Protocol:
 Examples:
   nabla model bench models/digits/model.onnx --batch 64
   nabla model bench bert.onnx --dim sequence=128 --threads 1 --kernels scalar
+  nabla model bench model.gguf --batch 8 --prompt-tokens 128
 Without --input, inputs are drawn from a fixed seed: floats from -1 to 1, bytes of any value,
 other integers 0 or 1.")]
     Bench {
-        /// The .onnx file; external data are read from its folder.
+        /// The .onnx file (external data are read from its folder) or the .gguf file.
         file: PathBuf,
-        /// File with the inputs, or - for standard input.
+        /// File with the inputs of an .onnx file, or - for standard input.
         #[arg(long, short, conflicts_with_all = ["batch", "dim"])]
         input: Option<PathBuf>,
-        /// Rows of a run [default: 1].
+        /// Tokens of the prompt, for a .gguf file [default: 128].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        prompt_tokens: Option<u32>,
+        /// Rows of a run, or answers at once [default: 1].
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
         batch: Option<u64>,
         #[command(flatten)]
@@ -224,6 +232,50 @@ other integers 0 or 1.")]
         #[arg(long, value_name = "NAME=SIZE", value_parser = named_size)]
         dim: Vec<NamedSize>,
     },
+}
+
+/// What is asked of a language model.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TextArgs {
+    /// Text that a .gguf file goes on with.
+    #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["input", "dim"])]
+    pub(crate) prompt: Option<String>,
+    /// Take the prompt as a message, and put it into the model's chat template.
+    #[arg(long, requires = "prompt")]
+    pub(crate) chat: bool,
+    /// What the model is told before the message.
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub(crate) system: Option<String>,
+    /// Most tokens of the answer.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// 0: always the likeliest token; 1: by chance, as likely as the model says.
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub(crate) temperature: f32,
+    /// What chance is drawn from: the same seed gives the same answer, on every machine.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Only the likeliest tokens that reach this part of all.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f32,
+    /// Only so many of the likeliest tokens; 0: all.
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub(crate) top_k: u32,
+    /// Only tokens at least this likely, as a part of the likeliest.
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub(crate) min_p: f32,
+    /// Above 1: tokens that were there already are less likely.
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+    /// A text that ends the answer; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
+    /// A file with a JSON schema that the answer obeys.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) schema: Option<PathBuf>,
+    /// Tokens of the prompt that are run at a time; it changes speed, never bits.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prefill_chunk: u32,
 }
 
 /// How models are run here.

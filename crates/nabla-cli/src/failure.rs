@@ -106,7 +106,9 @@ fn client(error: &ClientError) -> (String, Option<String>, u8) {
 fn engine(error: &nabla_engine::Error) -> (String, Option<String>, u8) {
     let (code, exit) = match error {
         nabla_engine::Error::Input { .. } => ("bad_input", exit::BAD_INPUT),
-        nabla_engine::Error::Kernels { .. } => ("bad_argument", exit::BAD_INPUT),
+        nabla_engine::Error::Kernels { .. } | nabla_engine::Error::Setting { .. } => {
+            ("bad_argument", exit::BAD_INPUT)
+        }
         nabla_engine::Error::FloatMode { .. } => ("failed", exit::FAILED),
         _ => ("bad_model", exit::BAD_INPUT),
     };

@@ -43,6 +43,15 @@ impl Output {
         }
     }
 
+    /// Print a piece of a foreign text for people as it comes; nothing with `--json`. What steers a terminal is not
+    /// passed on.
+    pub(crate) fn piece(self, text: &str) {
+        if !self.json {
+            let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\t';
+            write(&text.replace(|c| !is_plain(c), "\u{fffd}"));
+        }
+    }
+
     /// Print the result as JSON; nothing without `--json`.
     pub(crate) fn document(self, value: &impl Serialize) {
         if self.json {

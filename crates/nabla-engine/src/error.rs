@@ -62,6 +62,39 @@ pub enum Error {
         /// Tokens of the vocabulary.
         vocabulary: usize,
     },
+    /// A vocabulary, template, stop string or grammar that was refused.
+    #[error(transparent)]
+    Text(#[from] nabla_text::Error),
+    /// A number of a request that is out of its range.
+    #[error("{what}: expected {expected}, got {got}")]
+    Setting {
+        /// Which.
+        what: &'static str,
+        /// What is taken.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// All logits are NaN or forbidden.
+    #[error(
+        "no token is left to choose at position {position}: the model's weights or the constraint are broken"
+    )]
+    NoToken {
+        /// Of the token in its sequence.
+        position: u64,
+    },
+    /// Too many requests wait.
+    #[error("{waiting} requests wait already, more are refused; try again later, or another node")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// A step that several answers shared went wrong.
+    #[error("the step that this answer was part of failed: {problem}")]
+    Step {
+        /// Why.
+        problem: String,
+    },
     /// An operator that this engine does not know.
     #[error(
         "node {node} ({name:?}) uses operator {operator:?} of domain {domain:?}, which is not supported; \

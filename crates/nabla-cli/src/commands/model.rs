@@ -1,8 +1,11 @@
-//! `nabla model`: an ONNX file on this machine, checked, run, measured; no network, no wallet.
+//! `nabla model`: a model's file on this machine, checked, run, measured; no network, no wallet.
+//!
+//! An ONNX file takes tensors; a GGUF file takes text.
 
 mod bench;
 mod check;
 mod run;
+mod text;
 
 use std::{
     collections::BTreeMap,
@@ -26,15 +29,35 @@ const INPUT_BYTES_MAX: usize = 64 << 20;
 
 pub(super) fn model(context: &Context<'_>, command: ModelCommand) -> Result<()> {
     match command {
+        ModelCommand::Check { file, .. } if is_gguf(&file)? => text::check(context, &file),
+        ModelCommand::Run { file, text, engine, .. } if is_gguf(&file)? => {
+            text::run(context, &file, &text, &engine)
+        }
+        ModelCommand::Bench { file, prompt_tokens, batch, engine, .. } if is_gguf(&file)? => {
+            text::bench(context, &file, prompt_tokens, batch, &engine)
+        }
         ModelCommand::Check { file, dim } => check::check(context, &Upload::read(file, &dim)?),
-        ModelCommand::Run { file, input, engine, dim } => {
+        ModelCommand::Run { file, input: Some(input), engine, dim, .. } => {
             run::run(context, &Upload::read(file, &dim)?, &input, &engine)
         }
-        ModelCommand::Bench { file, input, batch, engine, dim } => {
+        ModelCommand::Run { file, .. } => {
+            let reason = format!("{} is not a language model: it takes no prompt", file.display());
+            let hint = "give its inputs with --input FILE, or a .gguf file";
+            Err(Failure::BadArgument { reason, hint: Some(hint.to_owned()) }.into())
+        }
+        ModelCommand::Bench { file, input, batch, engine, dim, .. } => {
             let given = bench::Given { input, batch, dim };
             bench::bench(context, file, &given, &engine)
         }
     }
+}
+
+/// Whether a file begins as GGUF files do.
+fn is_gguf(path: &Path) -> Result<bool, Failure> {
+    let mut magic = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic));
+    read.map_err(|error| Failure::bad_file(path, error))?;
+    Ok(magic == b"GGUF")
 }
 
 /// An ONNX file as it was found, and the limits under which it is to be read.

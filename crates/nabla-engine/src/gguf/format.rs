@@ -85,6 +85,11 @@ impl WeightFormat {
         })
     }
 
+    /// Its number in ggml.
+    pub(super) fn code(self) -> u32 {
+        TYPES.iter().find(|(_, name)| *name == self.name()).map_or(u32::MAX, |(code, _)| *code)
+    }
+
     /// Its name in ggml.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -47,6 +47,23 @@ impl Kind {
         })
     }
 
+    fn code(self) -> u32 {
+        match self {
+            Self::U8 => 0,
+            Self::I8 => 1,
+            Self::U16 => 2,
+            Self::I16 => 3,
+            Self::U32 => 4,
+            Self::I32 => 5,
+            Self::F32 => 6,
+            Self::Bool => 7,
+            Self::Text => 8,
+            Self::U64 => 10,
+            Self::I64 => 11,
+            Self::F64 => 12,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::U8 => "u8",
@@ -216,6 +233,21 @@ impl Metadata {
     /// All keys, sorted, each with its type in words.
     pub fn keys(&self) -> impl Iterator<Item = (&str, String)> {
         self.entries.iter().map(|(key, entry)| (key.as_str(), entry.to_string()))
+    }
+
+    /// Append a key and its value, as a header has them.
+    pub(super) fn write(&self, key: &str, into: &mut Vec<u8>) {
+        let Some(Entry { kind, length, range }) = self.entries.get(key) else { return };
+        into.extend((key.len() as u64).to_le_bytes());
+        into.extend(key.as_bytes());
+        if let Some(length) = length {
+            into.extend(ARRAY.to_le_bytes());
+            into.extend(kind.code().to_le_bytes());
+            into.extend((*length as u64).to_le_bytes());
+        } else {
+            into.extend(kind.code().to_le_bytes());
+        }
+        into.extend(&self.bytes[range.clone()]);
     }
 
     /// Whether there is such a key.

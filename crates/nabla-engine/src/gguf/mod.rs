@@ -7,6 +7,7 @@
 //! | `metadata` | [`Metadata`]: keys and values, with typed getters |
 //! | `tensors` | [`Tensors`]: what each tensor is and where its bytes lie |
 //! | `format` | [`WeightFormat`]: the types of weights, those taken and those refused by name |
+//! | `canonical` | [`Canonical`]: the form that a model's identity hashes |
 //! | `blocks` | what the bytes of each format mean, to the bit: [`dequantise`], [`quantise_q8_0`] |
 //!
 //! # Rules
@@ -37,6 +38,7 @@
 //! ```
 
 mod blocks;
+mod canonical;
 mod format;
 mod limits;
 mod metadata;
@@ -46,6 +48,7 @@ pub(crate) mod tests;
 mod wire;
 
 pub use blocks::{dequantise, find_not_finite, quantise_q8_0};
+pub use canonical::{Canonical, Joined};
 pub use format::WeightFormat;
 pub use limits::{
     ALIGNMENT_MAX, ARRAY_LENGTH_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, NAME_BYTES_MAX, TENSORS_MAX,

@@ -116,13 +116,6 @@ impl BlockMatrix {
         Some(Self { blocks, n, k, data: Buffer::new(data) })
     }
 
-    /// Panels that were packed before; `None` if the buffer has another size.
-    pub(crate) fn from_buffer(blocks: Blocks, n: usize, k: usize, data: Buffer) -> Option<Self> {
-        let expected = Self::bytes(blocks, n as u64, k as u64);
-        let fits = k.is_multiple_of(blocks.weights()) && data.as_bytes().len() as u64 == expected;
-        fits.then_some(Self { blocks, n, k, data })
-    }
-
     pub(crate) fn buffer(&self) -> &Buffer {
         &self.data
     }
@@ -130,6 +123,11 @@ impl BlockMatrix {
     /// Rows of the matrix: columns of a product.
     pub(crate) fn outputs(&self) -> usize {
         self.n
+    }
+
+    /// Columns of the matrix.
+    pub(crate) fn inputs(&self) -> usize {
+        self.k
     }
 
     /// `out[t, n] = tokens[t, k] * weights[n, k]`; rows of `out` lie `n` apart.

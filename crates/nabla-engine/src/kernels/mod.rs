@@ -69,7 +69,7 @@ mod vector;
 mod vector;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Which build of the kernels to use. The choice changes speed, never bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -17,10 +17,10 @@ pub(super) fn cpus() -> Vec<Cpu> {
 }
 
 /// Repeatable numbers.
-pub(super) struct Numbers(u32);
+pub(crate) struct Numbers(u32);
 
 impl Numbers {
-    pub(super) fn new(seed: u32) -> Self {
+    pub(crate) fn new(seed: u32) -> Self {
         Self(seed)
     }
 
@@ -30,11 +30,11 @@ impl Numbers {
     }
 
     /// Between -1 and 1.
-    pub(super) fn floats(&mut self, count: usize) -> Vec<f32> {
+    pub(crate) fn floats(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.next() as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
-    pub(super) fn bytes(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| (self.next() >> 16).to_le_bytes()[0]).collect()
     }
 }

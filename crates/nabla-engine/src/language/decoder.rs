@@ -74,6 +74,25 @@ impl Decoder {
         positions: &mut Positions,
         chunks: &mut [Chunk<'_>],
     ) -> Result<Vec<f32>, Error> {
+        let states = self.states(pages, positions, chunks)?;
+        let mut logits =
+            Rows::new(&self.cpu, &states, self.config.embedding_length).times(&self.weights.output);
+        if let Some(limit) = self.config.logit_cap {
+            cap(self.cpu.isa(), &mut logits, limit);
+        }
+        Ok(logits)
+    }
+
+    /// Run one step up to what logits are made of: `[wanted][width]`, normalised.
+    ///
+    /// # Errors
+    /// As [`Decoder::step`].
+    pub(super) fn states(
+        &self,
+        pages: &mut Pages,
+        positions: &mut Positions,
+        chunks: &mut [Chunk<'_>],
+    ) -> Result<Vec<f32>, Error> {
         let places: Vec<Place> = chunks
             .iter()
             .enumerate()
@@ -91,7 +110,9 @@ impl Decoder {
         for chunk in chunks {
             chunk.sequence.tokens += chunk.tokens.len();
         }
-        Ok(self.logits(&wanted))
+        let mut normed = vec![0.0; wanted.len()];
+        rms_norm(self.cpu.isa(), &wanted, &self.weights.output_norm, self.config.rms_epsilon, &mut normed);
+        Ok(normed)
     }
 
     fn embed(&self, chunks: &[Chunk<'_>]) -> Result<Vec<f32>, Error> {
@@ -105,18 +126,6 @@ impl Decoder {
             }
         }
         Ok(x)
-    }
-
-    /// `[rows, width]` to logits.
-    fn logits(&self, rows: &[f32]) -> Vec<f32> {
-        let (isa, config) = (self.cpu.isa(), &self.config);
-        let mut normed = vec![0.0; rows.len()];
-        rms_norm(isa, rows, &self.weights.output_norm, config.rms_epsilon, &mut normed);
-        let mut logits = Rows::new(&self.cpu, &normed, config.embedding_length).times(&self.weights.output);
-        if let Some(limit) = config.logit_cap {
-            cap(isa, &mut logits, limit);
-        }
-        logits
     }
 
     fn attention(

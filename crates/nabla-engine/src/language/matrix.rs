@@ -101,6 +101,14 @@ impl Matrix {
         }
     }
 
+    /// Multiply-adds with one row.
+    pub(super) fn macs(&self) -> u64 {
+        match self {
+            Self::Blocks(blocks) => blocks.outputs() as u64 * blocks.inputs() as u64,
+            Self::Floats { n, k, .. } => *n as u64 * *k as u64,
+        }
+    }
+
     pub(super) fn resident_bytes(&self) -> u64 {
         let buffer = match self {
             Self::Blocks(blocks) => blocks.buffer(),

@@ -23,12 +23,24 @@ impl LanguageModel {
     /// As [`Gguf::open`], [`Config::from_metadata`] and [`Config::check`]; [`Error::Limit`] for more weights than the
     /// limits allow; [`Error::FloatMode`] if this thread does not compute as IEEE 754 has it.
     pub fn load(engine: &Engine, source: &dyn ReadAt, limits: &Limits) -> Result<Self, Error> {
+        Self::of_gguf(engine, &Gguf::open(source)?, source, limits)
+    }
+
+    /// The same of a file whose header was read.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::load`].
+    pub(super) fn of_gguf(
+        engine: &Engine,
+        gguf: &Gguf,
+        source: &dyn ReadAt,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
         check_float_mode()?;
-        let gguf = Gguf::open(source)?;
         let config = Config::from_metadata(&gguf.metadata)?;
         let found = config.check(&gguf.tensors)?;
         let cpu = engine.cpu().clone();
-        let weights = Weights::load(&cpu, &gguf, source, limits, &config, found)?;
+        let weights = Weights::load(&cpu, gguf, source, limits, &config, found)?;
         Ok(Self(Arc::new(Decoder { cpu, config, weights })))
     }
 
@@ -42,6 +54,12 @@ impl LanguageModel {
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
         self.0.weights.resident_bytes()
+    }
+
+    /// Multiply-adds of one token in products with weights, whatever its position.
+    #[must_use]
+    pub fn macs_per_token(&self) -> u64 {
+        self.0.weights.macs_per_token()
     }
 
     /// Bytes of memory that keys and values of so many tokens take.
@@ -107,6 +125,19 @@ impl Context {
     /// [`Error::Limit`] if there is no room, [`Error::Token`] for a token that the vocabulary does not have;
     /// nothing has changed then.
     pub fn feed(&mut self, tokens: &[u32], wanted: usize) -> Result<Vec<f32>, Error> {
+        self.run(tokens, wanted, Decoder::step)
+    }
+
+    /// Go on with these tokens: the numbers `[wanted, width]` that the last `wanted` of them end with, normalised, in
+    /// the place of logits.
+    ///
+    /// # Errors
+    /// As [`Context::feed`].
+    pub fn states(&mut self, tokens: &[u32], wanted: usize) -> Result<Vec<f32>, Error> {
+        self.run(tokens, wanted, Decoder::states)
+    }
+
+    fn run(&mut self, tokens: &[u32], wanted: usize, pass: Pass) -> Result<Vec<f32>, Error> {
         check_float_mode()?;
         let decoder = &*self.model.0;
         let vocabulary = decoder.config.vocabulary_size;
@@ -118,6 +149,9 @@ impl Context {
         let has_room = self.pages.grow(&mut self.sequence, tokens.len());
         debug_assert!(has_room, "pages for all tokens were taken");
         let mut chunks = [Chunk { sequence: &mut self.sequence, tokens, wanted }];
-        decoder.step(&mut self.pages, &mut self.positions, &mut chunks)
+        pass(decoder, &mut self.pages, &mut self.positions, &mut chunks)
     }
 }
+
+/// A forward pass, to logits or to what stands before them.
+type Pass = fn(&Decoder, &mut Pages, &mut Positions, &mut [Chunk<'_>]) -> Result<Vec<f32>, Error>;

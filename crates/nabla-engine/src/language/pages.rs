@@ -59,6 +59,11 @@ impl Pages {
         self.free.len()
     }
 
+    /// How many name a page.
+    pub(super) fn users(&self, page: usize) -> u32 {
+        self.users[page]
+    }
+
     /// A page that nobody names.
     pub(super) fn take(&mut self) -> Option<usize> {
         let page = self.free.pop()?;

@@ -20,6 +20,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::Error;
 use crate::kernels::{Body, Fma, Isa, math};
 
 /// What separates these hashes from others.
@@ -63,6 +64,35 @@ impl Default for Sampling {
             logit_bias: BTreeMap::new(),
             seed: 0,
         }
+    }
+}
+
+/// Most tokens with a bias.
+pub const BIASES_MAX: usize = 1024;
+
+impl Sampling {
+    /// Refuse numbers that mean nothing.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] says which, and what is taken.
+    pub fn check(&self) -> Result<(), Error> {
+        let in_range = |what, value: f32, least: f32, most: f32| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::Setting { what, expected: format!("from {least} to {most}"), got: value.to_string() })
+        };
+        in_range("temperature", self.temperature, 0.0, 100.0)?;
+        in_range("top_p", self.top_p, 0.0, 1.0)?;
+        in_range("min_p", self.min_p, 0.0, 1.0)?;
+        in_range("repetition_penalty", self.repetition_penalty, 0.01, 100.0)?;
+        in_range("presence_penalty", self.presence_penalty, -100.0, 100.0)?;
+        in_range("frequency_penalty", self.frequency_penalty, -100.0, 100.0)?;
+        if self.logit_bias.len() > BIASES_MAX {
+            let (expected, got) = (format!("at most {BIASES_MAX} tokens"), self.logit_bias.len().to_string());
+            return Err(Error::Setting { what: "logit_bias", expected, got });
+        }
+        self.logit_bias.values().try_for_each(|bias| in_range("logit_bias", *bias, -1000.0, 1000.0))
     }
 }
 
@@ -248,7 +278,8 @@ mod tests {
         let logits = [1.0, 0.9, 0.8, -20.0];
         let all = |sampling: Sampling| {
             let sampling = Sampling { temperature: 1.0, ..sampling };
-            let mut seen: Vec<u32> = (0..500).filter_map(|position| chosen(&sampling, &logits, position)).collect();
+            let mut seen: Vec<u32> =
+                (0..500).filter_map(|position| chosen(&sampling, &logits, position)).collect();
             seen.sort_unstable();
             seen.dedup();
             seen

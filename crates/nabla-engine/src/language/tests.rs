@@ -1,5 +1,9 @@
 //! Configurations of published models, and what is wrong with wrong ones.
 
+mod small;
+
+pub(crate) use small::{CONTEXT, END, byte, text_model};
+
 use super::*;
 use crate::gguf::{
     Gguf, Metadata, Shape, TensorInfo, Tensors, WeightFormat,

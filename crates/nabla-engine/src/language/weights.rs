@@ -24,6 +24,13 @@ pub(super) struct Block {
     pub(super) post_feed_forward_norm: Option<Vec<f32>>,
 }
 
+impl Block {
+    fn matrices(&self) -> [&Matrix; 7] {
+        let [q, k, v] = &self.projections;
+        [q, k, v, &self.attention_output, &self.gate, &self.up, &self.down]
+    }
+}
+
 /// Weights of a model.
 #[derive(Debug, Clone)]
 pub(super) struct Weights {
@@ -70,12 +77,14 @@ impl Weights {
         })
     }
 
+    /// Multiply-adds of one token.
+    pub(super) fn macs_per_token(&self) -> u64 {
+        let blocks: u64 = self.blocks.iter().flat_map(Block::matrices).map(Matrix::macs).sum();
+        blocks.saturating_add(self.output.macs())
+    }
+
     pub(super) fn resident_bytes(&self) -> u64 {
-        let of_block = |block: &Block| {
-            let Block { projections: [q, k, v], attention_output, gate, up, down, .. } = block;
-            [q, k, v, attention_output, gate, up, down].map(Matrix::resident_bytes).iter().sum::<u64>()
-        };
-        let blocks: u64 = self.blocks.iter().map(of_block).sum();
+        let blocks: u64 = self.blocks.iter().flat_map(Block::matrices).map(Matrix::resident_bytes).sum();
         blocks + self.embedding.resident_bytes() + self.output.resident_bytes()
     }
 }
@@ -127,8 +136,9 @@ impl Loader<'_> {
             }
             false => [matrix("ffn_gate.weight")?, matrix("ffn_up.weight")?],
         };
-        let biases = || Ok([vector("attn_q.bias")?, vector("attn_k.bias")?, vector("attn_v.bias")?]);
-        let head_norms = || Ok([vector("attn_q_norm.weight")?, vector("attn_k_norm.weight")?]);
+        let biases =
+            || Ok::<_, Error>([vector("attn_q.bias")?, vector("attn_k.bias")?, vector("attn_v.bias")?]);
+        let head_norms = || Ok::<_, Error>([vector("attn_q_norm.weight")?, vector("attn_k_norm.weight")?]);
         let post_norm = |part: &str| traits.post_norms.then(|| vector(part)).transpose();
         Ok(Block {
             attention_norm: vector("attn_norm.weight")?,

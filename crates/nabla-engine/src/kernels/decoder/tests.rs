@@ -42,7 +42,7 @@ fn plain(
 #[test]
 fn attention_is_its_definition_on_every_build() {
     for (size, heads, tokens) in [(64, 3, 40), (80, 4, 17), (6, 1, 16), (128, 8, 33), (16, 2, 1)] {
-        let mut numbers = Numbers::new(size as u32);
+        let mut numbers = Numbers::new(u32::try_from(size).unwrap());
         let [queries, keys, values] = [heads, tokens, tokens].map(|count| numbers.floats(count * size));
         let pages = tokens.div_ceil(KEYS);
         let mut arena = vec![0.0; pages * part_elements(size)];
