@@ -73,7 +73,9 @@ pub struct ModelManifest {
 }
 
 /// What must be known of a language model to say what a conversation can cost at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize,
+)]
 #[cbor(map)]
 pub struct LanguageTerms {
     /// Most tokens of a prompt and its answer together.

@@ -178,7 +178,7 @@ pub struct Logprob {
     /// Its text, with a replacement character for bytes that are no text.
     pub token: String,
     /// Natural logarithm of its probability before anything but the temperature's absence: of the plain logits.
-    pub logprob: f32,
+    pub logprob: f64,
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// The likeliest tokens in its place.
@@ -192,7 +192,7 @@ pub struct TopLogprob {
     /// As in [`Logprob::token`].
     pub token: String,
     /// As in [`Logprob::logprob`].
-    pub logprob: f32,
+    pub logprob: f64,
     /// Its bytes.
     pub bytes: Vec<u8>,
 }
