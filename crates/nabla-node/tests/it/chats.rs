@@ -21,7 +21,7 @@ const SEED: u64 = 7;
 async fn network() -> (TestNetwork, AccountKey) {
     let network = TestNetwork::start(|_| {}).await;
     let owner = network.account("bob", Opg::whole(20)).await;
-    let alice = network.account("alice", Opg::whole(10)).await;
+    let alice = network.owner();
     network.publish_as(&alice, &small(), &small::package(SEED)).await;
     (network, owner)
 }
@@ -152,7 +152,7 @@ async fn every_setting_reaches_the_model_and_the_replay() {
         logit_bias: [(likeliest, Micros(-100_000_000))].into_iter().collect(),
         ..plain.clone()
     };
-    let stopped = ChatRequest { stop: Stops(vec!["e".to_owned(), "\u{fffd}".to_owned()]), ..hot.clone() };
+    let stopped = ChatRequest { stop: Stops(vec!["e".to_owned(), "no such text".to_owned()]), ..hot.clone() };
     let told = ChatRequest { logprobs: true, top_logprobs: Some(2), ..hot.clone() };
     let penalised = ChatRequest {
         repetition_penalty: Some(Micros(1_500_000)),
@@ -287,7 +287,7 @@ async fn a_model_that_nobody_talks_with_makes_room_for_another() {
     let network =
         TestNetwork::start(|config| config.inference.language_bytes_max = one * 4 / 3 * 3 / 2).await;
     let bob = network.account("bob", Opg::whole(20)).await;
-    let alice = network.account("alice", Opg::whole(10)).await;
+    let alice = network.owner();
     network.publish_as(&alice, &small(), &small::package(SEED)).await;
     network.publish_as(&alice, &"alice/other".parse().expect("a name"), &small::package(8)).await;
     for name in ["alice/small", "alice/other", "alice/small"] {
