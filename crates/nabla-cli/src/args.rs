@@ -196,7 +196,7 @@ The input of an .onnx file has the shape of the Open Inference Protocol:
         /// The .onnx file (external data are read from its folder) or the .gguf file.
         file: PathBuf,
         /// File with the inputs of an .onnx file, or - for standard input.
-        #[arg(long, short, required_unless_present = "prompt")]
+        #[arg(long, short)]
         input: Option<PathBuf>,
         #[command(flatten)]
         text: TextArgs,

@@ -9,7 +9,7 @@
 //! | `limits` | [`Limits`]: what a model may cost before it is refused |
 //! | `onnx` | [`import_onnx`]: a hostile-proof reader of ONNX files, and [`ExternalData`] |
 //! | [`gguf`] | a hostile-proof reader of GGUF files, and what the bytes of their weights mean |
-//! | [`language`] | what a language model is: its architecture, sizes and tensors; nothing runs it yet |
+//! | [`language`] | language models: loaded, asked, batched, replayed |
 //! | `graph` | the canonical graph and its bytes |
 //! | `model` | [`Model`], its [`Port`]s and its [`Cost`] |
 //! | `plan` | types, shapes, cost and life time of every value |

@@ -41,8 +41,8 @@ pub(super) fn model(context: &Context<'_>, command: ModelCommand) -> Result<()> 
             run::run(context, &Upload::read(file, &dim)?, &input, &engine)
         }
         ModelCommand::Run { file, .. } => {
-            let reason = format!("{} is not a language model: it takes no prompt", file.display());
-            let hint = "give its inputs with --input FILE, or a .gguf file";
+            let reason = format!("{} is an .onnx file: it takes tensors, not a prompt", file.display());
+            let hint = "give its inputs with --input FILE";
             Err(Failure::BadArgument { reason, hint: Some(hint.to_owned()) }.into())
         }
         ModelCommand::Bench { file, input, batch, engine, dim, .. } => {

@@ -169,7 +169,10 @@ fn models_commands() {
     let sandbox = Sandbox::new();
     for block in marked("models") {
         let ran = bash(&sandbox, &block.text);
-        check_ran(&ran, &["can be served", "the same on every machine", "GFLOP/s"]);
+        check_ran(&ran, &["can be served", "the same on every machine"]);
+        if block.text.contains("model bench") {
+            check_ran(&ran, &["GFLOP/s"]);
+        }
     }
 }
 

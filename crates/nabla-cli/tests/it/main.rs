@@ -11,3 +11,4 @@ mod onnx;
 mod processes;
 mod program;
 mod snapshots;
+mod text;

@@ -44,7 +44,7 @@ async fn bad_requests_are_named() {
     check(&body(1).replace("alice/digits", "alice/nothing"), 404, "unknown_model").await;
     check(&body_with(1, &json!([0, 2]), &json!([])), 422, "bad_input").await;
     check(&body_with(1, &json!([1_u64 << 40]), &json!([])), 422, "bad_input").await;
-    let pinned = body(1).replace("{\"model\"", &format!("{{\"model_id\":\"{}\",\"model\"", "07".repeat(32)));
+    let pinned = body(1).replacen('{', &format!("{{\"model_id\":\"{}\",", "07".repeat(32)), 1);
     check(&pinned, 409, "model_changed").await;
     let right = pinned.replace(&"07".repeat(32), &model().to_string());
     net.infer(&right, None).await.check_402("payment_required");

@@ -45,6 +45,7 @@ pub(super) fn check(context: &Context<'_>, path: &Path) -> Result<()> {
         ("chat template", if model.template().is_some() { "yes" } else { "no" }.to_owned()),
         ("work", format!("{} multiply-adds a token", model.macs_per_token())),
         ("resident", bytes(model.resident_bytes())),
+        ("verdict", "can be served".to_owned()),
     ];
     context.output.line(table(&facts.map(|(key, value)| vec![key.to_owned(), value])));
     context.output.document(&json!({
