@@ -1,7 +1,7 @@
 //! What can go wrong between here and the network.
 
 use nabla_pay::x402::TermsError;
-use nabla_types::{BlobId, RepoName, api::ErrorInfo};
+use nabla_types::{BlobId, RepoName, api::ErrorInfo, chat::ChatError};
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +103,19 @@ pub enum Error {
         /// The first check that failed.
         reason: String,
     },
+    /// An answer that was streamed did not come to its end. What was read of it must not be taken for the whole.
+    #[error("the answer broke off after {tokens} tokens: {reason}")]
+    BrokenStream {
+        /// Tokens that came.
+        tokens: usize,
+        /// Why it broke off.
+        reason: String,
+        /// What to do, if the other side said.
+        hint: Option<String>,
+    },
+    /// The request asks for something that cannot be.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     /// The network's prices make no sense.
     #[error("the network's price for this is more than 2^128 units")]
     PriceOverflow,
@@ -132,6 +145,8 @@ impl Error {
             Self::Terms(TermsError::TooDear { .. }) => "too_expensive",
             Self::Terms(_) => "strange_terms",
             Self::BadReceipt { .. } => "bad_receipt",
+            Self::BrokenStream { .. } => "stream_broken",
+            Self::Chat(_) => "bad_input",
             Self::PriceOverflow => "price_overflow",
             Self::NoRandomness { .. } => "no_randomness",
         }
@@ -145,6 +160,11 @@ impl Error {
                 "is the network running? `nabla dev` starts one; `nabla doctor` looks for what is wrong"
             }
             Self::Answered { info, .. } => return info.hint.clone(),
+            Self::BrokenStream { hint: Some(hint), .. } => return Some(hint.clone()),
+            Self::BrokenStream { .. } => {
+                "what was made is settled or released: `nabla wallet balance` shows it; ask again"
+            }
+            Self::Chat(error) => return error.hint().map(str::to_owned),
             Self::TooFewShards { .. } => {
                 "wait for storage nodes to come back, or ask the model's owner to publish it again"
             }

@@ -17,6 +17,7 @@ use nabla_types::{
         HEADER_PAYMENT, HEADER_RECEIPT, HEADER_SALT, INFER_BYTES_MAX, InferRequest, InferResponse,
         PaymentPayload, PaymentRequired, PaymentRequirements,
     },
+    chat::is_chat,
     payment::{Nonce, SignedAuthorization},
     receipt::{RECEIPT_BYTES_MAX, Receipt, Salt},
     tensor::TensorJson,
@@ -51,6 +52,15 @@ pub struct Spending<'a> {
     pub now_s: u64,
 }
 
+/// What went to and fro, byte for byte.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) request: Bytes,
+    pub(crate) response: Bytes,
+    pub(crate) receipt: Vec<u8>,
+    pub(crate) salt: Salt,
+}
+
 /// An answer that was paid for, and whose receipt holds.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -58,7 +68,7 @@ pub struct Answer {
     pub request: Bytes,
     /// What came back, byte for byte.
     pub response: Bytes,
-    /// The same, read.
+    /// The same, read; none if it is a chat.
     pub outputs: Vec<TensorJson>,
     /// The COSE receipt.
     pub receipt: Vec<u8>,
@@ -81,8 +91,10 @@ impl GatewayClient {
         Self { http, base: base.trim_end_matches('/').to_owned(), network, chain_id }
     }
 
-    fn infer_url(&self) -> String {
-        format!("{}/nabla/v1/infer", self.base)
+    /// Where this request goes.
+    fn url_for(&self, body: &[u8]) -> String {
+        let route = if is_chat(body) { "chat" } else { "infer" };
+        format!("{}/nabla/v1/{route}", self.base)
     }
 
     /// Run `model` on `inputs`: ask for the terms, pay, and check the receipt against everything that was
@@ -101,7 +113,7 @@ impl GatewayClient {
         let request = InferRequest { model: model.clone(), model_id, nonce: random_nonce()?, inputs };
         let body = Bytes::from(serde_json::to_vec(&request).expect("a request is plain data"));
         let terms = self.terms(&body).await?;
-        check_asked(&request, &terms)?;
+        check_asked(&request.model, request.model_id, &terms)?;
         let payment = self.pay(&terms, spending)?;
         let response = self.send_paid(&body, &payment).await?;
         self.check_answer(&request, body, response, &payment).await
@@ -112,7 +124,7 @@ impl GatewayClient {
     /// # Errors
     /// [`Error`].
     pub async fn terms(&self, body: &Bytes) -> Result<PaymentRequirements, Error> {
-        let url = self.infer_url();
+        let url = self.url_for(body);
         let request = self.http.request(Method::POST, &url).body(body.clone());
         let response =
             request.send().await.map_err(|source| Error::Unreachable { url: url.clone(), source })?;
@@ -127,7 +139,11 @@ impl GatewayClient {
         ours.ok_or_else(|| nonsense("no way to pay of scheme \"exact\"".to_owned()))
     }
 
-    fn pay(&self, terms: &PaymentRequirements, spending: Spending<'_>) -> Result<PaymentPayload, Error> {
+    pub(crate) fn pay(
+        &self,
+        terms: &PaymentRequirements,
+        spending: Spending<'_>,
+    ) -> Result<PaymentPayload, Error> {
         let limit = spending.price_max.unwrap_or(Opg::from_units(u128::MAX));
         let answer = x402::Answer {
             chain_id: self.chain_id,
@@ -142,8 +158,8 @@ impl GatewayClient {
     /// Send the paid request. If no answer comes, or the gateway says that it cannot say, send it again:
     /// the payment's nonce makes it one payment.
     #[expect(clippy::disallowed_methods, reason = "a repeated call gives the other side a moment")]
-    async fn send_paid(&self, body: &Bytes, payment: &PaymentPayload) -> Result<Response, Error> {
-        let url = self.infer_url();
+    pub(crate) async fn send_paid(&self, body: &Bytes, payment: &PaymentPayload) -> Result<Response, Error> {
+        let url = self.url_for(body);
         let header = BASE64_STANDARD.encode(serde_json::to_vec(payment).expect("a payment is plain data"));
         let mut repeats = 0;
         loop {
@@ -166,19 +182,39 @@ impl GatewayClient {
         response: Response,
         payment: &PaymentPayload,
     ) -> Result<Answer, Error> {
-        let (paid, terms) = (SignedAuthorization::from(&payment.payload), &payment.accepted.extra);
-        let url = self.infer_url();
+        let url = self.url_for(&body);
         let receipt = receipt_header(&url, &response)?;
         let salt = salt_header(&url, &response)?;
         let bytes = http::body(&url, response, INFER_BYTES_MAX as u64).await?;
+        let mut answer =
+            self.checked(request.nonce, Said { request: body, response: bytes, receipt, salt }, payment)?;
+        if answer.claims.usage.macs != payment.accepted.extra.macs {
+            let reason = "its usage is not that of the terms that were paid for".to_owned();
+            return Err(Error::BadReceipt { reason });
+        }
+        let read: InferResponse = serde_json::from_slice(&answer.response)
+            .map_err(|error| Error::Nonsense { url, expected: "an answer", got: error.to_string() })?;
+        answer.outputs = read.outputs;
+        Ok(answer)
+    }
+
+    /// An answer whose receipt holds, for what was sent and paid.
+    pub(crate) fn checked(
+        &self,
+        nonce: Nonce,
+        said: Said,
+        payment: &PaymentPayload,
+    ) -> Result<Answer, Error> {
+        let (paid, terms) = (SignedAuthorization::from(&payment.payload), &payment.accepted.extra);
+        let Said { request, response, receipt, salt } = said;
         let (payment, payer) = (paid.authorization.payment_id(), paid.authorization.from);
         let context = Context {
             network: Some(self.network),
-            nonce: Some(request.nonce),
+            nonce: Some(nonce),
             model: Some(terms.model_id),
             payment: Some(payment),
-            request: Some(&body),
-            response: Some(&bytes),
+            request: Some(&request),
+            response: Some(&response),
             salt: Some(salt),
             payer: Some(payer),
             proof: None,
@@ -194,37 +230,30 @@ impl GatewayClient {
         if claims.amount > paid.authorization.value {
             return bad(format!("it asks for {} OPG of {} paid", claims.amount, paid.authorization.value));
         }
-        if claims.revision != terms.revision || claims.usage.macs != terms.macs {
+        if claims.revision != terms.revision || claims.usage.macs > terms.macs {
             return bad("revision and usage are not those of the terms that were paid for".to_owned());
         }
-        let read: InferResponse = serde_json::from_slice(&bytes).map_err(|error| Error::Nonsense {
-            url,
-            expected: "an answer",
-            got: error.to_string(),
-        })?;
-        Ok(Answer {
-            request: body,
-            response: bytes,
-            outputs: read.outputs,
-            receipt,
-            claims,
-            salt,
-            report,
-            payment,
-            payer,
-        })
+        let (got, most) = (&claims.price, &terms.price);
+        if got.per_call > most.per_call || got.per_gigamac > most.per_gigamac || got.royalty > most.royalty {
+            return bad("its price is above that of the terms that were paid for".to_owned());
+        }
+        Ok(Answer { request, response, outputs: Vec::new(), receipt, claims, salt, report, payment, payer })
     }
 }
 
 /// The terms must be for what was asked.
-fn check_asked(request: &InferRequest, terms: &PaymentRequirements) -> Result<(), Error> {
+pub(crate) fn check_asked(
+    model: &RepoName,
+    model_id: Option<ModelId>,
+    terms: &PaymentRequirements,
+) -> Result<(), Error> {
     let other =
         |term, expected: String, got: String| Err(Error::Terms(TermsError::Term { term, expected, got }));
     let extra = &terms.extra;
-    if extra.repository != request.model {
-        return other("repository", request.model.to_string(), extra.repository.to_string());
+    if extra.repository != *model {
+        return other("repository", model.to_string(), extra.repository.to_string());
     }
-    match request.model_id.filter(|asked| *asked != extra.model_id) {
+    match model_id.filter(|asked| *asked != extra.model_id) {
         Some(asked) => other("model", asked.to_string(), extra.model_id.to_string()),
         None => Ok(()),
     }
@@ -246,7 +275,7 @@ fn header<'r>(url: &str, response: &'r Response, name: &'static str) -> Result<&
     value.ok_or_else(|| Error::Nonsense { url: url.to_owned(), expected: name, got: "no such header".into() })
 }
 
-fn receipt_header(url: &str, response: &Response) -> Result<Vec<u8>, Error> {
+pub(crate) fn receipt_header(url: &str, response: &Response) -> Result<Vec<u8>, Error> {
     let text = header(url, response, HEADER_RECEIPT)?;
     let nonsense = |got: String| Error::Nonsense { url: url.to_owned(), expected: "a receipt", got };
     if text.len() > RECEIPT_BYTES_MAX * 4 / 3 + 4 {
@@ -255,7 +284,7 @@ fn receipt_header(url: &str, response: &Response) -> Result<Vec<u8>, Error> {
     BASE64_STANDARD_NO_PAD.decode(text).map_err(|error| nonsense(error.to_string()))
 }
 
-fn salt_header(url: &str, response: &Response) -> Result<Salt, Error> {
+pub(crate) fn salt_header(url: &str, response: &Response) -> Result<Salt, Error> {
     let text = header(url, response, HEADER_SALT)?;
     text.parse().map_err(|error: nabla_types::id::IdError| Error::Nonsense {
         url: url.to_owned(),
@@ -265,7 +294,7 @@ fn salt_header(url: &str, response: &Response) -> Result<Salt, Error> {
 }
 
 /// A nonce from the operating system's generator.
-fn random_nonce() -> Result<Nonce, Error> {
+pub(crate) fn random_nonce() -> Result<Nonce, Error> {
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce).map_err(|source| Error::NoRandomness { source })?;
     Ok(Nonce(nonce))

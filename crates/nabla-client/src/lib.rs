@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`LedgerClient`] | reads the ledger and submits transactions |
 //! | [`BlobClient`] | puts blobs on storage nodes and gets them back, checking every shard |
-//! | [`GatewayClient`] | runs a model: quote, payment, answer, receipt, all checked here |
+//! | [`GatewayClient`] | runs a model or talks with it: quote, payment, answer, receipt, all checked here |
 //! | [`publish`] | registers what was uploaded under a repository's name |
 //!
 //! # Rules
@@ -19,6 +19,7 @@
 //! same payment, which pays once.
 
 mod blobs;
+mod chat;
 mod error;
 mod gateway;
 mod http;
@@ -26,6 +27,7 @@ mod ledger;
 pub mod publish;
 
 pub use blobs::{BlobClient, Fetched, Progress, RejectedShard};
+pub use chat::{ChatAnswer, new_nonce};
 pub use error::Error;
 pub use gateway::{Answer, GatewayClient, Spending};
 pub use http::{Http, body, send};

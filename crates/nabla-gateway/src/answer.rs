@@ -1,17 +1,18 @@
 //! Whether a provider's answer is what was asked and paid for. Pure.
 //!
 //! # Rules
-//! - Every check that `nabla_verify` knows for an answer must pass, not merely not fail.
+//! - Every check that `nabla_verify` knows for an answer must pass, not merely not fail. Only the tokens of a chat's
+//!   prompt are not looked at: they follow from the messages by the model's vocabulary, which is not here.
 //! - Beyond the receipt's own consistency: the provider is the one that was asked, the revision the one that
 //!   was reserved, usage and kernel spec those of the model's manifest, and the amount at most what was
-//!   quoted for that provider.
+//!   quoted for that provider, by the unit and in all. A chat uses at most what was quoted, and exactly what its tokens cost.
 
 use bytes::Bytes;
 use nabla_types::{
     Address, BlobId, ModelId, NetworkId, NodeId, Opg, PaymentId, ReceiptId,
     api::SettlementResponse,
     payment::Nonce,
-    receipt::{Receipt, Salt},
+    receipt::{Price, Receipt, Salt, Usage},
 };
 use nabla_verify::{CheckName, Context, verify_receipt};
 
@@ -28,6 +29,7 @@ pub(crate) struct Job {
     pub(crate) nonce: Nonce,
     /// The request, byte for byte.
     pub(crate) request: Bytes,
+    pub(crate) is_chat: bool,
     /// `None` if the model is no longer the one that the name stands for, so that its manifest is not at hand.
     pub(crate) work: Option<Work>,
 }
@@ -36,6 +38,8 @@ pub(crate) struct Job {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     pub(crate) provider: NodeId,
+    /// What its units cost at most.
+    pub(crate) price_max: Price,
     pub(crate) amount_max: Opg,
 }
 
@@ -72,13 +76,18 @@ pub(crate) fn check(answer: &JobAnswer, job: &Job, bounds: &Bounds) -> Result<Re
     if let Some(failure) = report.failure_text() {
         return Err(failure);
     }
-    if let Some(missing) = NEEDED.into_iter().find(|name| !report.passed(*name)) {
+    if let Some(missing) = NEEDED.into_iter().find(|name| !report.passed(*name) && !is_excused(*name, job)) {
         return Err(format!("{}: was not checked", missing.as_str()));
     }
     let (Some(claims), Some(receipt)) = (&report.claims, report.receipt_id) else {
         return Err("format: expected claims".to_owned());
     };
     check_claims(claims, job, bounds).map(|()| receipt)
+}
+
+/// What a gateway cannot check of a chat. It has not failed either.
+fn is_excused(name: CheckName, job: &Job) -> bool {
+    job.is_chat && name == CheckName::Inputs
 }
 
 fn check_claims(claims: &Receipt, job: &Job, bounds: &Bounds) -> Result<(), String> {
@@ -92,16 +101,35 @@ fn check_claims(claims: &Receipt, job: &Job, bounds: &Bounds) -> Result<(), Stri
         let (expected, got) = (bounds.amount_max, claims.amount);
         return Err(format!("amount: expected at most {expected} OPG, got {got} OPG"));
     }
+    let (got, most) = (&claims.price, &bounds.price_max);
+    // What is used of a quote can be little: its amount alone would leave room for a dearer price.
+    if got.per_call > most.per_call || got.per_gigamac > most.per_gigamac || got.royalty > most.royalty {
+        return Err(format!("price: expected at most {most:?}, got {got:?}"));
+    }
     let Some(work) = &job.work else {
         return Ok(());
     };
-    if claims.usage != work.usage {
-        return Err(format!("usage: expected {:?}, got {:?}", work.usage, claims.usage));
-    }
+    check_usage(&claims.usage, work)?;
     if claims.kernel_spec != work.kernel_spec {
         return Err(format!("kernel spec: expected {}, got {}", work.kernel_spec, claims.kernel_spec));
     }
     Ok(())
+}
+
+fn check_usage(got: &Usage, work: &Work) -> Result<(), String> {
+    let most = work.usage;
+    let Some(macs_per_token) = work.macs_per_token else {
+        return if *got == most { Ok(()) } else { Err(format!("usage: expected {most:?}, got {got:?}")) };
+    };
+    let tokens = got.tokens_in.checked_add(got.tokens_out);
+    let macs = tokens.and_then(|tokens| tokens.checked_mul(macs_per_token));
+    if got.tokens_in > most.tokens_in || got.tokens_out > most.tokens_out {
+        return Err(format!("usage: expected at most {most:?}, got {got:?}"));
+    }
+    match macs {
+        Some(macs) if (got.macs, got.rows) == (macs, most.rows) => Ok(()),
+        macs => Err(format!("usage: expected {macs:?} multiply-accumulates for these tokens, got {got:?}")),
+    }
 }
 
 /// A checked answer, as the client gets it.

@@ -5,6 +5,8 @@
 //!   paid. Where a move fails, the ledger is read: if the payment is settled, its provider is asked for that
 //!   answer again and nobody else runs.
 //! - No answer goes out before [`answer::check`] passed. One that fails it is logged and treated as none.
+//! - A stream is begun with one provider and ended with it: what broke off after its first event is released or
+//!   found settled, and the client is told.
 //! - When nothing more can be tried, the money is released. When a provider rejects the request, it is
 //!   released only if this call reserved it: showing another's authorisation with a bad request must not
 //!   undo that other's call. Money that is not released goes back when its reservation expires.
@@ -18,8 +20,9 @@ use nabla_types::{
     NodeId, Opg, ReceiptId,
     api::{ErrorInfo, SettlementResponse},
     chain::{Payment, PaymentStatus},
+    receipt::Price,
 };
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
@@ -29,6 +32,7 @@ use crate::{
     flight::Outcome,
     gateway::Shared,
     quote::Offer,
+    stream::{Broken, Sink},
 };
 
 /// What the attempts of a call share.
@@ -37,18 +41,21 @@ pub(crate) struct Attempts<'a, B> {
     pub(crate) job: Arc<Job>,
     /// Whether this very call set the money aside.
     pub(crate) reserved_here: bool,
+    /// Where the answer goes while it is made, if the client wants it so.
+    pub(crate) sink: Option<&'a Mutex<Sink>>,
 }
 
 /// A provider, and the most that it may charge.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
     provider: Provider,
+    price_max: Price,
     amount_max: Opg,
 }
 
 impl From<Offer> for Candidate {
     fn from(offer: Offer) -> Self {
-        Self { provider: offer.provider, amount_max: offer.amount }
+        Self { provider: offer.provider, price_max: offer.price, amount_max: offer.amount }
     }
 }
 
@@ -64,18 +71,23 @@ enum Failure {
     Provider,
     /// No provider would do it.
     Rejected { status: u16, info: ErrorInfo },
+    /// The answer has begun to go out, and does not come to its end.
+    Broken { reason: String },
+    /// Nobody listens any more: the provider settles what it has made.
+    Left,
 }
 
 /// To whom a settled payment went, and how much it was at most.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settled {
     provider: NodeId,
+    price_max: Price,
     amount_max: Opg,
 }
 
 impl From<&Payment> for Settled {
     fn from(payment: &Payment) -> Self {
-        Self { provider: payment.provider, amount_max: payment.amount }
+        Self { provider: payment.provider, price_max: payment.price, amount_max: payment.amount }
     }
 }
 
@@ -99,6 +111,9 @@ impl<B: Backend> Attempts<'_, B> {
         let attempts_max = self.shared.config.attempts_max.max(1);
         let mut attempts = 0;
         for candidate in candidates.into_iter().take(attempts_max) {
+            if self.is_left().await {
+                break;
+            }
             let node = candidate.provider.node;
             if node != holder {
                 match self.reassign(holder, node).await? {
@@ -113,9 +128,14 @@ impl<B: Backend> Attempts<'_, B> {
                     if let Some(answer) = self.finished(answer, node).await? {
                         return Ok(answer);
                     }
+                    if self.has_begun().await {
+                        return self.broken("it is not settled".to_owned()).await;
+                    }
                 }
                 Err(Failure::Provider) => {}
                 Err(Failure::Rejected { status, info }) => return self.rejected(status, info).await,
+                Err(Failure::Broken { reason }) => return self.broken(reason).await,
+                Err(Failure::Left) => return Err(Error::StreamLeft),
             }
         }
         match self.release().await {
@@ -131,7 +151,11 @@ impl<B: Backend> Attempts<'_, B> {
         let providers = self.shared.backend.providers(payment.model).await?;
         let (own, others): (Vec<_>, Vec<_>) =
             providers.into_iter().partition(|provider| provider.node == payment.provider);
-        let own = own.into_iter().take(1).map(|provider| Candidate { provider, amount_max: payment.amount });
+        let own = own.into_iter().take(1).map(|provider| Candidate {
+            provider,
+            price_max: payment.price,
+            amount_max: payment.amount,
+        });
         let offers = self.job.work.map(|work| work.offers(others)).unwrap_or_default();
         let good_for = offers.into_iter().filter(|offer| offer.amount <= payment.amount);
         Ok(own.chain(good_for.map(Candidate::from)).collect())
@@ -139,47 +163,117 @@ impl<B: Backend> Attempts<'_, B> {
 
     /// The answer to a settled payment: only its provider has it.
     pub(crate) async fn stored(&self, settled: Settled) -> Outcome {
-        let Settled { provider: node, amount_max } = settled;
+        let Settled { provider: node, price_max, amount_max } = settled;
         let providers = self.shared.backend.providers(self.job.model).await.map_err(Error::unknown)?;
         let Some(provider) = providers.into_iter().find(|provider| provider.node == node) else {
             return Err(Error::AnswerUnavailable { provider: node });
         };
-        match self.ask(&Candidate { provider, amount_max }).await {
+        match self.ask(&Candidate { provider, price_max, amount_max }).await {
             Ok(answer) => {
                 let finished = self.finished(answer, node).await?;
                 finished.ok_or(Error::AnswerUnavailable { provider: node })
             }
             Err(Failure::Provider) => Err(Error::AnswerUnavailable { provider: node }),
+            Err(Failure::Broken { reason }) => Err(Error::StreamSettled { reason }),
+            Err(Failure::Left) => Err(Error::StreamLeft),
             Err(Failure::Rejected { status, info }) => Err(Error::Rejected { status, info }),
         }
     }
 
     /// Ask one provider, and check what it says.
     async fn ask(&self, candidate: &Candidate) -> Result<Checked, Failure> {
-        let Candidate { provider, amount_max } = candidate;
-        let limit = Duration::from_millis(self.shared.config.attempt_timeout_ms);
-        let run = self.shared.backend.run(provider, self.job.payment, self.job.request.clone());
-        let (payment, node) = (self.job.payment.short(), provider.node.short());
-        let reason = match timeout(limit, run).await {
-            Ok(Ok(answer)) => {
-                let bounds = Bounds { provider: provider.node, amount_max: *amount_max };
-                match self.check(answer, bounds).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(reason) => {
-                        warn!(payment, provider = node, reason, "bad receipt");
-                        return Err(Failure::Provider);
-                    }
-                }
+        let Candidate { provider, price_max, amount_max } = candidate;
+        let answer = match self.sink {
+            Some(sink) => self.follow(provider, &mut *sink.lock().await).await?,
+            None => self.run_whole(provider).await?,
+        };
+        let bounds = Bounds { provider: provider.node, price_max: *price_max, amount_max: *amount_max };
+        match self.check(answer, bounds).await {
+            Ok(answer) => Ok(answer),
+            Err(reason) => {
+                let (payment, node) = (self.job.payment.short(), provider.node.short());
+                warn!(payment, provider = node, reason, "bad receipt");
+                let reason = format!("its receipt does not hold: {reason}");
+                Err(if self.has_begun().await { Failure::Broken { reason } } else { Failure::Provider })
             }
+        }
+    }
+
+    /// The whole answer at once.
+    async fn run_whole(&self, provider: &Provider) -> Result<JobAnswer, Failure> {
+        let config = &self.shared.config;
+        let limit_ms = if self.job.is_chat { config.chat_timeout_ms } else { config.attempt_timeout_ms };
+        let run = self.shared.backend.run(provider, self.job.payment, self.job.request.clone());
+        let result = timeout(Duration::from_millis(limit_ms), run).await;
+        self.answered(provider, result.map_err(|_| limit_ms))
+    }
+
+    /// The answer while it is made, passed on.
+    async fn follow(&self, provider: &Provider, sink: &mut Sink) -> Result<JobAnswer, Failure> {
+        let limit_ms = self.shared.config.attempt_timeout_ms;
+        let stream = self.shared.backend.stream(provider, self.job.payment, self.job.request.clone());
+        let result = timeout(Duration::from_millis(limit_ms), stream).await;
+        let stream = self.answered(provider, result.map_err(|_| limit_ms))?;
+        let broken = match sink.pass(stream).await {
+            Ok(answer) => return Ok(answer),
+            Err(broken) => broken,
+        };
+        let (payment, node) = (self.job.payment.short(), provider.node.short());
+        match broken {
+            Broken::Left => {
+                info!(payment, provider = node, "client left its stream");
+                Err(Failure::Left)
+            }
+            Broken::Provider(reason) => {
+                warn!(payment, provider = node, reason, "stream broken");
+                Err(if sink.has_begun() { Failure::Broken { reason } } else { Failure::Provider })
+            }
+        }
+    }
+
+    /// What a provider gave, or why it gave nothing. `Err` of the result: nothing within so many ms.
+    fn answered<T>(
+        &self,
+        provider: &Provider,
+        result: Result<Result<T, RunError>, u64>,
+    ) -> Result<T, Failure> {
+        let (payment, node) = (self.job.payment.short(), provider.node.short());
+        let reason = match result {
+            Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(RunError::Rejected { status, info })) if is_rejection(status, &info.code) => {
                 info!(payment, provider = node, status, code = info.code, "request rejected");
                 return Err(Failure::Rejected { status, info: cut(info) });
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} ms", self.shared.config.attempt_timeout_ms),
+            Err(limit_ms) => format!("no answer within {limit_ms} ms"),
         };
         warn!(payment, provider = node, reason, "attempt failed");
         Err(Failure::Provider)
+    }
+
+    /// Whether something of a stream has gone out.
+    async fn has_begun(&self) -> bool {
+        match self.sink {
+            Some(sink) => sink.lock().await.has_begun(),
+            None => false,
+        }
+    }
+
+    /// Whether a stream's client has gone.
+    async fn is_left(&self) -> bool {
+        match self.sink {
+            Some(sink) => sink.lock().await.is_left(),
+            None => false,
+        }
+    }
+
+    /// What has begun to go out, and broke off: the money goes back, unless the provider has it.
+    async fn broken(&self, reason: String) -> Outcome {
+        Err(match self.release().await {
+            Released::Yes => Error::StreamBroken { reason, released: true },
+            Released::Unknown => Error::StreamBroken { reason, released: false },
+            Released::Settled(_) => Error::StreamSettled { reason },
+        })
     }
 
     /// Check an answer, away from the threads that serve connections: reading a large one takes a while.

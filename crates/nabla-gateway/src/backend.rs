@@ -15,6 +15,7 @@
 
 use std::future::Future;
 
+use axum::body::Body;
 use bytes::Bytes;
 use nabla_types::{
     ModelId, NodeId, Opg, PaymentId, RepoName,
@@ -71,6 +72,15 @@ pub trait Backend: Send + Sync + 'static {
         payment: PaymentId,
         request: Bytes,
     ) -> impl Future<Output = Result<JobAnswer, RunError>> + Send;
+
+    /// As [`run`](Backend::run), for a [`ChatRequest`](nabla_types::chat::ChatRequest) that asks for a stream.
+    /// Returns when the provider begins to answer; dropping the stream tells it that nobody listens any more.
+    fn stream(
+        &self,
+        provider: &Provider,
+        payment: PaymentId,
+        request: Bytes,
+    ) -> impl Future<Output = Result<JobStream, RunError>> + Send;
 }
 
 /// A name and what its newest revision stands for.
@@ -110,6 +120,15 @@ pub struct JobAnswer {
     pub receipt: Vec<u8>,
     /// Opens the receipt's commitments.
     pub salt: Salt,
+}
+
+/// An answer that comes in server-sent events.
+#[derive(Debug)]
+pub struct JobStream {
+    /// What the provider says will open the receipt's commitments.
+    pub salt: Salt,
+    /// The events, as the provider sends them: the answer, its receipt, the end.
+    pub events: Body,
 }
 
 /// Why the ledger or the network did not do what was asked. Carried to the client as it is.

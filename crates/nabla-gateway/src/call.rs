@@ -15,21 +15,26 @@
 //! task keeps the call's place, so tasks are bounded too, and [`Gateway::finish`](crate::Gateway::finish)
 //! waits for them.
 //!
+//! A stream is the exception: nobody would read the rest, so its work ends with its client.
+//!
 //! # When things go wrong
 //! If the ledger cannot be reached after money was reserved, the client is told to send the same payment
 //! again; what is then done follows from the ledger alone. If the gateway dies, the reservation stands
 //! until the same payment comes again or its time is over.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use nabla_types::{
     BlobId, ModelId, NodeId, PaymentId,
     chain::{Payment, PaymentStatus, Reservation},
+    receipt::Salt,
 };
 
+use tokio::sync::{Mutex, mpsc};
+
 use crate::{
-    answer::Job,
+    answer::{Answer, Job},
     attempts::{Attempts, Candidate, Settled},
     backend::Backend,
     error::Error,
@@ -38,6 +43,7 @@ use crate::{
     payment::{self, Need, Paid},
     quote::Quote,
     request::CallRequest,
+    stream::{Part as StreamPart, Sink},
 };
 
 /// A request and the payment that came with it.
@@ -58,11 +64,48 @@ pub(crate) async fn see_through<B: Backend>(shared: Arc<Shared<B>>, call: Call, 
     };
     let waiting = lead.waiting();
     spawn(async move {
-        let outcome = work(&shared, &call).await;
+        let outcome = work(&shared, &call, None).await;
         lead.land(outcome);
         drop(place);
     });
     waiting.outcome().await
+}
+
+/// An answer that is wanted in events.
+#[derive(Debug)]
+pub(crate) enum Streamed {
+    /// It has begun.
+    Begun(Salt, mpsc::Receiver<StreamPart>),
+    /// It is here already, whole: somebody else has followed it.
+    Whole(Box<Answer>),
+}
+
+/// The same, for a client that follows the answer while it is made. Others who send the same wait for the whole.
+/// The work ends when its client goes away, and what was made until then is settled.
+pub(crate) async fn follow<B: Backend>(
+    shared: Arc<Shared<B>>,
+    call: Call,
+    place: Place,
+) -> Result<Streamed, Error> {
+    let whole = |answer| Streamed::Whole(Box::new(answer));
+    let lead = match shared.flights.join(call.payment(), &call.bytes) {
+        Part::Follow(waiting) => return waiting.outcome().await.map(whole),
+        Part::Other => return Err(Error::PaymentReplayed),
+        Part::Lead(lead) => lead,
+    };
+    let waiting = lead.waiting();
+    let (sink, mut parts) = Sink::new(Duration::from_millis(shared.config.stream_pause_ms));
+    spawn(async move {
+        let sink = Mutex::new(sink);
+        let outcome = work(&shared, &call, Some(&sink)).await;
+        sink.into_inner().end(&outcome).await;
+        lead.land(outcome);
+        drop(place);
+    });
+    match parts.recv().await {
+        Some(StreamPart::Start(salt)) => Ok(Streamed::Begun(salt, parts)),
+        _ => waiting.outcome().await.map(whole),
+    }
 }
 
 #[expect(
@@ -73,15 +116,18 @@ fn spawn(call: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(call);
 }
 
-async fn work<B: Backend>(shared: &Shared<B>, call: &Call) -> Outcome {
+/// Where a stream goes, if one is wanted.
+type Wanted<'a> = Option<&'a Mutex<Sink>>;
+
+async fn work<B: Backend>(shared: &Shared<B>, call: &Call, sink: Wanted<'_>) -> Outcome {
     match shared.backend.payment(call.payment()).await? {
-        None => begin(shared, call).await,
-        Some(payment) => resume(shared, call, payment).await,
+        None => begin(shared, call, sink).await,
+        Some(payment) => resume(shared, call, payment, sink).await,
     }
 }
 
 /// A payment that the ledger does not know yet.
-async fn begin<B: Backend>(shared: &Shared<B>, call: &Call) -> Outcome {
+async fn begin<B: Backend>(shared: &Shared<B>, call: &Call, sink: Wanted<'_>) -> Outcome {
     let quote = shared.quote(&call.request).await?;
     let need = Need {
         model: quote.work.model,
@@ -99,7 +145,7 @@ async fn begin<B: Backend>(shared: &Shared<B>, call: &Call) -> Outcome {
     };
     let holder = reserve(shared, call, &quote, first.provider.node).await?;
     let job = Job { work: Some(quote.work), ..call.job(shared, quote.work.model, quote.work.revision) };
-    let attempts = Attempts { shared, job: Arc::new(job), reserved_here: true };
+    let attempts = Attempts { shared, job: Arc::new(job), reserved_here: true, sink };
     attempts.run(offers.into_iter().map(Candidate::from).collect(), holder).await
 }
 
@@ -136,14 +182,14 @@ async fn reserve<B: Backend>(
 }
 
 /// A payment that the ledger knows: of a call that was cut off, or whose answer was lost.
-async fn resume<B: Backend>(shared: &Shared<B>, call: &Call, payment: Payment) -> Outcome {
+async fn resume<B: Backend>(shared: &Shared<B>, call: &Call, payment: Payment, sink: Wanted<'_>) -> Outcome {
     let Payment { model, revision, .. } = payment;
     if call.request.model != payment.name || call.request.model_id.is_some_and(|asked| asked != model) {
         return Err(Error::PaymentReplayed);
     }
     let work = shared.work(&call.request).await.ok().filter(|work| work.revision == revision);
     let job = Arc::new(Job { work, ..call.job(shared, model, revision) });
-    let attempts = Attempts { shared, job, reserved_here: false };
+    let attempts = Attempts { shared, job, reserved_here: false, sink };
     match payment.status {
         PaymentStatus::Released => Err(Error::PaymentReleased),
         PaymentStatus::Settled { .. } => attempts.stored(Settled::from(&payment)).await,
@@ -180,6 +226,7 @@ impl Call {
             revision,
             nonce: self.request.nonce,
             request: self.bytes.clone(),
+            is_chat: self.request.chat().is_some(),
             work: None,
         }
     }

@@ -15,6 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use nabla_types::{
     ModelId, NodeId, RepoName,
     api::{ErrorBody, ErrorInfo, HEADER_PAYMENT_REQUIRED, INFER_BYTES_MAX, PaymentRequired},
+    chat::ChatError,
 };
 
 use crate::backend::BackendError;
@@ -36,6 +37,8 @@ pub(crate) enum Error {
     BadRequest { reason: String },
     #[error("{reason}")]
     BadInput { reason: String },
+    #[error("{error}")]
+    BadChat { error: ChatError },
     #[error("{name} stands for model {newest} now, the request asks for {asked}")]
     OtherModel { name: RepoName, asked: ModelId, newest: ModelId },
     #[error("no inference node has a free place for model {}", model.short())]
@@ -56,6 +59,12 @@ pub(crate) enum Error {
     NoProviderAnswered { attempts: usize, released: bool },
     #[error("the payment is settled, but provider {provider} does not give its answer again")]
     AnswerUnavailable { provider: NodeId },
+    #[error("the answer broke off: {reason}; {}", money(*released))]
+    StreamBroken { reason: String, released: bool },
+    #[error("the answer broke off: {reason}; the payment is settled")]
+    StreamSettled { reason: String },
+    #[error("the client that followed this answer went away; what was made until then is being settled")]
+    StreamLeft,
     #[error("the ledger did not say what became of the payment: {reason}")]
     PaymentUnknown { reason: String },
     #[error("{}", info.message)]
@@ -94,6 +103,11 @@ impl Error {
             Self::SlowBody { .. } => (408, "request_timeout", Some("send the request in one go")),
             Self::BadRequest { .. } => (400, "bad_request", None),
             Self::BadInput { .. } => (422, "bad_input", None),
+            Self::BadChat { error } => match error {
+                ChatError::TooLong { .. } => (413, "request_too_large", error.hint()),
+                ChatError::Malformed { .. } => (400, "bad_request", error.hint()),
+                ChatError::Member { .. } => (422, "bad_input", error.hint()),
+            },
             Self::OtherModel { .. } => {
                 (409, "model_changed", Some("leave model_id out to run the newest revision"))
             }
@@ -108,6 +122,9 @@ impl Error {
             Self::PaymentReplayed => (409, "payment_replayed", Some(SIGN_ANEW)),
             Self::NoProviderAnswered { released: true, .. } => (503, "no_provider_answered", Some(SIGN_ANEW)),
             Self::NoProviderAnswered { .. } => (503, "no_provider_answered", Some(SAME_AGAIN)),
+            Self::StreamBroken { .. } => (503, "stream_broken", Some(SIGN_ANEW)),
+            Self::StreamSettled { .. } => (503, "stream_broken", Some(SAME_AGAIN)),
+            Self::StreamLeft => (503, "stream_left", Some(SAME_AGAIN)),
             Self::AnswerUnavailable { .. } => (503, "answer_unavailable", Some(SAME_AGAIN)),
             Self::PaymentUnknown { .. } => (503, "payment_unknown", Some(SAME_AGAIN)),
             Self::Rejected { status, info } | Self::Backend(BackendError { status, info }) => {
@@ -115,6 +132,11 @@ impl Error {
             }
             Self::Internal => (500, "internal", Some(SAME_AGAIN)),
         }
+    }
+
+    /// What a client is told whose answer has begun.
+    pub(crate) fn info(&self) -> ErrorInfo {
+        self.body().error
     }
 
     fn body(&self) -> ErrorBody {

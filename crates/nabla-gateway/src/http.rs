@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `GET /nabla/v1/network` | which network this is |
 //! | `GET /nabla/v1/models/{owner}/{name}` | a model, its price, who would run it |
-//! | `POST /nabla/v1/quote` | an `InferRequest`; the terms of its 402, as 200 |
+//! | `POST /nabla/v1/quote` | an `InferRequest` or a `ChatRequest`; the terms of its 402, as 200 |
 //! | `POST /nabla/v1/infer` | an `InferRequest`; without payment its terms as 402, with payment its answer |
+//! | `POST /nabla/v1/chat` | a `ChatRequest`, likewise; its answer in one piece or in server-sent events |
 //!
 //! Everything but the first takes a place while it works; without a free one it is refused with 429. A body
 //! is read only with a place, up to a size and within a time.
@@ -14,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, FromRequest, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -30,11 +32,12 @@ use tokio::time::timeout;
 use crate::{
     answer::Answer,
     backend::Backend,
-    call::{self, Call},
+    call::{self, Call, Streamed},
     error::{Error, base64_json},
     gateway::Shared,
     payment, quote,
     request::CallRequest,
+    stream::{self, Events},
     wire::ModelInfo,
 };
 
@@ -52,6 +55,7 @@ pub(crate) fn routes<B: Backend>(shared: Arc<Shared<B>>) -> Router {
         .route("/nabla/v1/models/{owner}/{name}", get(model))
         .route("/nabla/v1/quote", post(quote))
         .route("/nabla/v1/infer", post(infer))
+        .route("/nabla/v1/chat", post(chat))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(INFER_BYTES_MAX))
@@ -81,22 +85,55 @@ async fn quote<B: Backend>(State(shared): Of<B>, request: Request) -> Result<Jso
 }
 
 async fn infer<B: Backend>(State(shared): Of<B>, request: Request) -> Result<Response, Error> {
+    paid(shared, request, CallRequest::parse_tensors).await
+}
+
+async fn chat<B: Backend>(State(shared): Of<B>, request: Request) -> Result<Response, Error> {
+    paid(shared, request, CallRequest::parse_chat).await
+}
+
+/// A request that is to be paid for.
+async fn paid<B: Backend>(
+    shared: Arc<Shared<B>>,
+    request: Request,
+    parse: fn(&[u8]) -> Result<CallRequest, Error>,
+) -> Result<Response, Error> {
     let place = shared.place()?;
     let payload =
         payment_header(request.headers())?.map(|value| payment::decode(value.as_bytes())).transpose()?;
     let bytes = body(&shared, request).await?;
-    let request = CallRequest::parse(&bytes)?;
+    let request = parse(&bytes)?;
     let chain_id = shared.backend.network().chain_id;
     let reason = match payload.map(|payload| payment::check_form(&payload, chain_id)) {
         Some(Ok(paid)) => {
-            let answer = call::see_through(shared, Call { request, bytes, paid }, place).await?;
-            return Ok(answer.into_response());
+            let is_stream = request.chat().is_some_and(|chat| chat.stream);
+            let call = Call { request, bytes, paid };
+            return if is_stream {
+                call::follow(shared, call, place).await.map(streamed)
+            } else {
+                call::see_through(shared, call, place).await.map(Answer::into_response)
+            };
         }
         Some(Err(refusal)) => refusal.to_string(),
         None => PAYMENT_REQUIRED.to_owned(),
     };
     let quote = shared.quote(&request).await?;
     Err(shared.payment_error(&request, &quote, &reason))
+}
+
+fn streamed(answer: Streamed) -> Response {
+    let (salt, events) = match answer {
+        Streamed::Begun(salt, parts) => (salt, Body::new(Events(parts))),
+        Streamed::Whole(answer) => {
+            (answer.salt, Body::from([answer.response.as_ref(), &stream::tail(&answer)].concat()))
+        }
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream".to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+        (HeaderName::from_static(HEADER_SALT), salt.to_string()),
+    ];
+    (headers, events).into_response()
 }
 
 async fn unknown(uri: Uri) -> Error {

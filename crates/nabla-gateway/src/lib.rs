@@ -11,6 +11,7 @@
 //! | `call` | one paid call: reserve, run, resume |
 //! | `attempts` | one provider after the other, and where the money goes if none answers |
 //! | `answer` | whether an answer is what was asked and paid for |
+//! | `stream` | an answer that passes through while it is made |
 //! | `flight` | one payment, one call in work |
 //! | [`backend`] | the seam: what is needed of the ledger and of inference nodes |
 //!
@@ -57,11 +58,12 @@ mod http;
 mod payment;
 mod quote;
 mod request;
+mod stream;
 mod wire;
 
 use std::sync::Arc;
 
-pub use backend::{Backend, BackendError, JobAnswer, Provider, Resolved, RunError};
+pub use backend::{Backend, BackendError, JobAnswer, JobStream, Provider, Resolved, RunError};
 pub use config::Config;
 pub use gateway::Gateway;
 pub use http::HEADER_PAYMENT_RESPONSE;

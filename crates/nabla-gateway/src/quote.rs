@@ -2,7 +2,8 @@
 //!
 //! # Rules
 //! - The work follows from the manifest and the shapes alone, so client, gateway and provider reckon the
-//!   same.
+//!   same. What a conversation costs is known only in the end: the quote is for the most that it can be, and what
+//!   is not used goes back to the payer.
 //! - Full providers and those whose price overflows are left out. The rest are ordered: not dear before dear
 //!   (more than [`DEAR`] times the cheapest), warm before cold, less loaded before more, cheaper before
 //!   dearer, then by node id. A node that calls itself warm and idle cannot by that alone have its fancy
@@ -16,6 +17,8 @@ use nabla_types::{
     BlobId, ModelId, Opg, RepoName,
     api::{NetworkInfo, PaymentRequired, Resource},
     chain::RevisionRecord,
+    chat::ChatRequest,
+    manifest::LanguageTerms,
     payment::CallTerms,
     receipt::{Price, Usage},
 };
@@ -24,7 +27,7 @@ use crate::{
     backend::{BackendError, Provider, Resolved},
     config::Config,
     error::Error,
-    request::CallRequest,
+    request::{Asked, CallRequest},
     wire::{ModelInfo, PriceRange},
 };
 
@@ -37,7 +40,10 @@ pub(crate) struct Work {
     pub(crate) model: ModelId,
     pub(crate) revision: BlobId,
     pub(crate) kernel_spec: u32,
+    /// For a conversation, the most that it can be.
     pub(crate) usage: Usage,
+    /// What a token costs, if the model is one of language.
+    pub(crate) macs_per_token: Option<u64>,
     royalty: Opg,
 }
 
@@ -70,7 +76,20 @@ impl Work {
         if let Some(asked) = request.model_id.filter(|asked| *asked != newest) {
             return Err(Error::OtherModel { name: request.model.clone(), asked, newest });
         }
-        let work = Self::of_shapes(resolved, request.shapes.iter().map(Vec::as_slice))?;
+        let work = match (&request.asked, resolved.manifest.language) {
+            (Asked::Chat(chat), Some(terms)) => Self::of_chat(resolved, chat, &terms)?,
+            (Asked::Tensors(shapes), None) => Self::of_shapes(resolved, shapes.iter().map(Vec::as_slice))?,
+            (Asked::Chat(_), None) => {
+                let reason =
+                    format!("{} takes tensors, not conversations: send it to /nabla/v1/infer", request.model);
+                return Err(Error::BadInput { reason });
+            }
+            (Asked::Tensors(_), Some(_)) => {
+                let reason =
+                    format!("{} takes conversations, not tensors: send it to /nabla/v1/chat", request.model);
+                return Err(Error::BadInput { reason });
+            }
+        };
         if work.usage.rows == 0 {
             let reason = "the inputs have no rows: the leading dimension is 0".to_owned();
             return Err(Error::BadInput { reason });
@@ -85,7 +104,18 @@ impl Work {
             let reason = "the inputs ask for more than 2^64 multiply-accumulates".to_owned();
             Error::BadInput { reason }
         })?;
-        Ok(Self { model, revision, kernel_spec, usage, royalty })
+        let macs_per_token = resolved.manifest.language.map(|_| resolved.manifest.macs_per_row);
+        Ok(Self { model, revision, kernel_spec, usage, macs_per_token, royalty })
+    }
+
+    fn of_chat(resolved: &Resolved, chat: &ChatRequest, terms: &LanguageTerms) -> Result<Self, Error> {
+        let (tokens_in, tokens_out) = (chat.tokens_in_max(terms), chat.tokens_out_max(terms));
+        let usage =
+            resolved.manifest.usage_of_tokens(tokens_in.into(), tokens_out.into()).ok_or_else(|| {
+                let reason = "the conversation may take more than 2^64 multiply-accumulates".to_owned();
+                Error::BadInput { reason }
+            })?;
+        Ok(Self { usage, ..Self::of_shapes(resolved, std::iter::empty())? })
     }
 
     /// What the work costs at each provider that has a free place, best first.
@@ -135,6 +165,7 @@ impl Quote {
         config: &Config,
         error: &str,
     ) -> PaymentRequired {
+        let route = if self.work.macs_per_token.is_some() { "chat" } else { "infer" };
         let offer = x402::Offer {
             chain_id: network.chain_id,
             call: self.work.call(name, network),
@@ -144,7 +175,7 @@ impl Quote {
             timeout_seconds: config.payment_life_s,
         };
         let resource = Resource {
-            url: format!("{}/nabla/v1/infer", config.public_url),
+            url: format!("{}/nabla/v1/{route}", config.public_url),
             description: format!("one call of {name}"),
             mime_type: "application/json".to_owned(),
         };

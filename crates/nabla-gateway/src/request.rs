@@ -1,4 +1,4 @@
-//! What the gateway reads of a request to run a model: which model, and the shapes.
+//! What the gateway reads of a request to run a model: which model, and the shapes or the conversation.
 //!
 //! # Rules
 //! - The request goes to the provider byte for byte; this reading only decides price and model. Anything
@@ -11,6 +11,7 @@ use std::{fmt, marker::PhantomData};
 
 use nabla_types::{
     ModelId, RepoName,
+    chat::{ChatRequest, is_chat},
     payment::Nonce,
     tensor::{RANK_MAX, element_count},
 };
@@ -24,25 +25,55 @@ use crate::error::Error;
 /// Most inputs of a call: what a receipt can commit to.
 pub(crate) const INPUTS_MAX: usize = 64;
 
-/// An `InferRequest` without its elements.
+/// A request without its elements.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CallRequest {
     pub(crate) model: RepoName,
     pub(crate) model_id: Option<ModelId>,
     pub(crate) nonce: Nonce,
-    pub(crate) shapes: Vec<Vec<u64>>,
+    pub(crate) asked: Asked,
+}
+
+/// What of the model.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Asked {
+    /// A run on inputs of these shapes.
+    Tensors(Vec<Vec<u64>>),
+    /// The next turn of a conversation.
+    Chat(Box<ChatRequest>),
 }
 
 impl CallRequest {
-    /// Read a request's bytes.
+    /// Read a request's bytes, whichever it is.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        if is_chat(bytes) { Self::parse_chat(bytes) } else { Self::parse_tensors(bytes) }
+    }
+
+    /// Read a `ChatRequest`.
+    pub(crate) fn parse_chat(bytes: &[u8]) -> Result<Self, Error> {
+        let chat = ChatRequest::from_bytes(bytes).map_err(|error| Error::BadChat { error })?;
+        let (model, model_id, nonce) = (chat.model.clone(), chat.model_id, chat.nonce);
+        Ok(Self { model, model_id, nonce, asked: Asked::Chat(Box::new(chat)) })
+    }
+
+    /// The conversation, if it is one.
+    pub(crate) fn chat(&self) -> Option<&ChatRequest> {
+        match &self.asked {
+            Asked::Chat(chat) => Some(chat),
+            Asked::Tensors(_) => None,
+        }
+    }
+
+    /// Read an `InferRequest`.
+    pub(crate) fn parse_tensors(bytes: &[u8]) -> Result<Self, Error> {
         let json: RequestJson = serde_json::from_slice(bytes)
             .map_err(|error| Error::BadRequest { reason: format!("the body is no request: {error}") })?;
         let shapes: Vec<Vec<u64>> = json.inputs.0.into_iter().map(|input| input.shape.0).collect();
         for shape in &shapes {
             element_count(shape).map_err(|error| Error::BadInput { reason: error.to_string() })?;
         }
-        Ok(Self { model: json.model, model_id: json.model_id, nonce: json.nonce, shapes })
+        let asked = Asked::Tensors(shapes);
+        Ok(Self { model: json.model, model_id: json.model_id, nonce: json.nonce, asked })
     }
 }
 
@@ -119,7 +150,9 @@ mod tests {
     fn only_requests_are_read() {
         let check =
             |text: &str, expect: Result<usize, &str>| match (CallRequest::parse(text.as_bytes()), expect) {
-                (Ok(request), Ok(count)) => assert_eq!(request.shapes.len(), count, "{text}"),
+                (Ok(CallRequest { asked: Asked::Tensors(shapes), .. }), Ok(count)) => {
+                    assert_eq!(shapes.len(), count, "{text}");
+                }
                 (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
                 (got, expect) => panic!("{text}: {got:?}, expected {expect:?}"),
             };
@@ -160,7 +193,8 @@ mod tests {
             let bytes = serde_json::to_vec(&request).expect("a request is JSON");
             let read = CallRequest::parse(&bytes).expect("a request is accepted");
             prop_assert_eq!(&read, &CallRequest {
-                model: request.model, model_id: request.model_id, nonce: request.nonce, shapes,
+                model: request.model, model_id: request.model_id, nonce: request.nonce,
+                asked: Asked::Tensors(shapes),
             });
         }
 

@@ -9,14 +9,14 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use bytes::Bytes;
 use nabla_client::{Error, Http, LedgerClient};
-use nabla_gateway::{Backend, BackendError, JobAnswer, NetworkInfo, Provider, Resolved, RunError};
+use nabla_gateway::{Backend, BackendError, JobAnswer, JobStream, NetworkInfo, Provider, Resolved, RunError};
 use nabla_types::{
     ModelId, NodeId, PaymentId, RepoName,
     api::{ErrorInfo, HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, INFER_BYTES_MAX, NodeInfo},
     cbor,
     chain::{NodeAnnouncement, NodeRecord, Payment, Reassignment, Release, Reservation, Role, Tx},
     manifest::ModelManifest,
-    receipt::RECEIPT_BYTES_MAX,
+    receipt::{RECEIPT_BYTES_MAX, Salt},
     signature::{Domain, NodeKey},
 };
 use reqwest::{Method, Response};
@@ -170,22 +170,55 @@ impl Backend for NetworkBackend {
         payment: PaymentId,
         request: Bytes,
     ) -> Result<JobAnswer, RunError> {
-        let url = format!("{}/nabla/v1/jobs", provider.endpoint.trim_end_matches('/'));
+        let response = self.ask(provider, payment, request).await?;
+        let receipt = header(&response, HEADER_RECEIPT, RECEIPT_BYTES_MAX * 2)?;
+        let receipt =
+            BASE64_STANDARD_NO_PAD.decode(receipt).map_err(|error| bad_receipt(&error.to_string()))?;
+        let salt = salt(&response)?;
+        let response = nabla_client::body(&jobs_url(provider), response, INFER_BYTES_MAX as u64)
+            .await
+            .map_err(run_error)?;
+        Ok(JobAnswer { response, receipt, salt })
+    }
+
+    async fn stream(
+        &self,
+        provider: &Provider,
+        payment: PaymentId,
+        request: Bytes,
+    ) -> Result<JobStream, RunError> {
+        let response = self.ask(provider, payment, request).await?;
+        let salt = salt(&response)?;
+        let events = axum::body::Body::new(reqwest::Body::from(response));
+        Ok(JobStream { salt, events })
+    }
+}
+
+impl NetworkBackend {
+    /// A provider's answer, once it begins.
+    async fn ask(
+        &self,
+        provider: &Provider,
+        payment: PaymentId,
+        request: Bytes,
+    ) -> Result<Response, RunError> {
+        let url = jobs_url(provider);
         let sent = self
             .http
             .request(Method::POST, &url)
             .header(HEADER_PAYMENT_ID, payment.to_string())
             .body(request);
-        let response =
-            nabla_client::send(&url, sent).await.map_err(run_error).inspect_err(|_| self.doubt_nodes())?;
-        let receipt = header(&response, HEADER_RECEIPT, RECEIPT_BYTES_MAX * 2)?;
-        let receipt =
-            BASE64_STANDARD_NO_PAD.decode(receipt).map_err(|error| bad_receipt(&error.to_string()))?;
-        let salt = header(&response, HEADER_SALT, 64)?;
-        let salt = salt.parse().map_err(|error: nabla_types::id::IdError| bad_receipt(&error.to_string()))?;
-        let response = nabla_client::body(&url, response, INFER_BYTES_MAX as u64).await.map_err(run_error)?;
-        Ok(JobAnswer { response, receipt, salt })
+        nabla_client::send(&url, sent).await.map_err(run_error).inspect_err(|_| self.doubt_nodes())
     }
+}
+
+fn jobs_url(provider: &Provider) -> String {
+    format!("{}/nabla/v1/jobs", provider.endpoint.trim_end_matches('/'))
+}
+
+fn salt(response: &Response) -> Result<Salt, RunError> {
+    let salt = header(response, HEADER_SALT, 64)?;
+    salt.parse().map_err(|error: nabla_types::id::IdError| bad_receipt(&error.to_string()))
 }
 
 fn header<'r>(response: &'r Response, name: &str, length_max: usize) -> Result<&'r str, RunError> {

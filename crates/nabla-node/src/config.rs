@@ -163,6 +163,9 @@ pub struct InferenceConfig {
     /// Most bytes of models in memory, those being loaded included. A model that runs stays; one that does
     /// not fit beside those is refused.
     pub memory_bytes_max: u64,
+    /// Most bytes of language models in memory, beside those: weights, and the keys and values of the
+    /// conversations that they are in.
+    pub language_bytes_max: u64,
     /// Most bytes of models on disk: half for what was fetched, half for models packed for this machine.
     pub cache_bytes_max: u64,
     /// How long requests and answers are kept for verifiers and for repeated calls, in hours.
@@ -177,6 +180,7 @@ impl Default for InferenceConfig {
             stake: Opg::whole(100),
             jobs_max: 16,
             memory_bytes_max: 4 << 30,
+            language_bytes_max: 4 << 30,
             cache_bytes_max: 50 << 30,
             transcript_hours: 24,
         }

@@ -35,6 +35,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
     }
 
+    /// What is told of it where the status has gone out already.
+    pub(crate) fn info(self) -> ErrorInfo {
+        self.info
+    }
+
     pub(crate) fn hint(mut self, hint: &str) -> Self {
         self.info.hint = Some(hint.to_owned());
         self

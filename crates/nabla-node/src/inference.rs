@@ -11,8 +11,10 @@
 //! 3. The transcript is made durable, then the receipt is settled, and only then is the answer given.
 //! 4. The same payment with the same request gets the same answer again; with another request, an error.
 //!
-//! A job goes on when its caller hangs up, so that no payment stays without an outcome.
+//! A job goes on when its caller hangs up, so that no payment stays without an outcome. Only a stream ends with its
+//! caller, and what was made until then is settled: see `chat`.
 
+mod chat;
 mod job;
 mod transcript;
 
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use axum::{Router, extract::DefaultBodyLimit, routing::post};
 use nabla_client::LedgerClient;
 use nabla_types::{NetworkId, PaymentId, api::INFER_BYTES_MAX, signature::NodeKey};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     http::{Answer, Problem},
@@ -45,14 +47,14 @@ pub(crate) struct Inference {
 /// What bounds the work: so many jobs at once, and one at a time for each payment.
 #[derive(Debug)]
 pub(crate) struct Jobs {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     max: u32,
     by_payment: Turns<PaymentId>,
 }
 
 impl Jobs {
     pub(crate) fn new(max: u32) -> Self {
-        Self { permits: Semaphore::new(max as usize), max, by_payment: Turns::default() }
+        Self { permits: Arc::new(Semaphore::new(max as usize)), max, by_payment: Turns::default() }
     }
 
     pub(crate) fn max(&self) -> u32 {
@@ -64,8 +66,8 @@ impl Jobs {
         self.max.saturating_sub(free)
     }
 
-    fn permit(&self) -> Answer<SemaphorePermit<'_>> {
-        self.permits.try_acquire().map_err(|_| {
+    fn permit(&self) -> Answer<OwnedSemaphorePermit> {
+        self.permits.clone().try_acquire_owned().map_err(|_| {
             let text = format!("all {} places for jobs are taken", self.max);
             Problem::new(axum::http::StatusCode::TOO_MANY_REQUESTS, "node_busy", text)
                 .hint("try another node, or later")

@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod http;
 mod inference;
+pub mod language;
 pub mod models;
 pub mod network;
 pub mod node;

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `blobs` | manifests, graphs and weights, from the cache folder or from storage |
+//! | `languages` | language models in memory, each with the thread that answers |
 //!
 //! What is in memory, what is packed on disk, and who goes first, is [`ModelCache`]'s business.
 //!
@@ -46,8 +47,12 @@ use tokio::{
 use crate::{Config, Error, clock, turns::Turns};
 
 use blobs::Blobs;
+use languages::{Languages, NotLoaded};
+
+pub use languages::LoadedLanguage;
 
 mod blobs;
+mod languages;
 
 /// Manifests kept in memory; then all are forgotten, and read from the cache folder again.
 const MANIFESTS_MAX: usize = 1024;
@@ -75,6 +80,24 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// It is of another kind than what is asked of it.
+    #[error("model {} takes {takes}", model.short())]
+    OtherKind {
+        /// The model.
+        model: ModelId,
+        /// What it takes, and where that goes.
+        takes: &'static str,
+    },
+    /// Other language models are being talked with.
+    #[error("model {} is not loaded: {needed} bytes are needed, others of {max} are in use", model.short())]
+    NoRoom {
+        /// The model.
+        model: ModelId,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that all language models may take.
+        max: u64,
+    },
     /// There is no room for it now, or something else is wrong with this node.
     #[error("model {} is not loaded: {source}", model.short())]
     Load {
@@ -93,6 +116,8 @@ impl ModelError {
         match self {
             Self::Fetch { source, .. } => source.code(),
             Self::Unsound { .. } => "bad_model",
+            Self::OtherKind { .. } => "bad_input",
+            Self::NoRoom { .. } => "node_busy",
             Self::Load { source: CacheError::NoRoom { .. }, .. } => "node_busy",
             Self::Load { .. } => "node_failed",
         }
@@ -130,6 +155,7 @@ impl std::fmt::Debug for Loaded {
 pub struct Models {
     blobs: Arc<Blobs>,
     cache: ModelCache,
+    languages: Arc<Languages>,
     memory_bytes_max: u64,
     manifests: Mutex<HashMap<ModelId, ModelManifest>>,
     turns: Turns<ModelId>,
@@ -161,6 +187,7 @@ impl Models {
         let folder = FolderConfig { path: config.data_dir.join("models"), network, bytes_max };
         let blobs = Arc::new(Blobs::open(storage, folder)?);
         let changed = Arc::new(Notify::new());
+        let languages = Arc::new(Languages::new(engine.clone(), config.inference.language_bytes_max));
         let cache_config = CacheConfig { watch: Some(watch(changed.clone())), ..cache_config(config) };
         let cache = ModelCache::new(engine, cache_config).map_err(Error::Models)?;
         if let Some(problem) = cache.disk_problem() {
@@ -169,6 +196,7 @@ impl Models {
         Ok(Self {
             blobs,
             cache,
+            languages,
             memory_bytes_max: config.inference.memory_bytes_max,
             manifests: Mutex::default(),
             turns: Turns::default(),
@@ -180,7 +208,8 @@ impl Models {
     /// The models that can run at once.
     #[must_use]
     pub fn warm(&self) -> Vec<ModelId> {
-        self.cache.resident().into_iter().map(|resident| resident.model).collect()
+        let tensors = self.cache.resident().into_iter().map(|resident| resident.model);
+        tensors.chain(self.languages.warm()).collect()
     }
 
     /// How models came here, since the start.
@@ -201,12 +230,54 @@ impl Models {
         Ok(Loaded { manifest: self.manifest(model).await?, session: Arc::new(lease) })
     }
 
+    /// A language model, loaded if it is not. Many callers at once cause one load.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub async fn get_language(&self, model: ModelId) -> Result<LoadedLanguage, ModelError> {
+        if let Some(loaded) = self.languages.peek(model) {
+            return Ok(loaded);
+        }
+        let turn = self.turns.of(model);
+        let _turn = turn.lock().await;
+        if let Some(loaded) = self.languages.peek(model) {
+            return Ok(loaded);
+        }
+        let manifest = self.manifest(model).await?;
+        if manifest.language.is_none() {
+            return Err(ModelError::OtherKind { model, takes: "tensors: /nabla/v1/infer" });
+        }
+        self.check_manifest(&manifest)?;
+        let (languages, blobs, io) = (self.languages.clone(), self.blobs.clone(), Handle::current());
+        let loading = self.loads.clone().read_owned().await;
+        let load = tokio::task::spawn_blocking(move || {
+            let _loading = loading;
+            let fetch = |source| ModelError::Fetch { model, source: Arc::new(source) };
+            languages.load(&manifest, || {
+                let graph = blobs.bytes(manifest.graph, &io).map_err(fetch)?;
+                Ok((graph, blobs.parts(manifest.weights, &io).map_err(fetch)?))
+            })
+        });
+        match load.await {
+            Ok(loaded) => loaded?.map_err(|refusal| match refusal {
+                NotLoaded::NoRoom { needed, max } => ModelError::NoRoom { model, needed, max },
+                NotLoaded::Unsound(reason) => ModelError::Unsound { model, reason },
+            }),
+            Err(_) => Err(ModelError::Load { model, source: CacheError::Abandoned }),
+        }
+    }
+
     async fn get_in_turn(&self, model: ModelId) -> Result<Lease, ModelError> {
         let turn = self.turns.of(model);
         let _turn = turn.lock().await;
         match self.cache.peek(model) {
             Some(lease) => Ok(lease),
-            None => self.load(self.manifest(model).await?).await,
+            None => match self.manifest(model).await? {
+                ModelManifest { language: Some(_), .. } => {
+                    Err(ModelError::OtherKind { model, takes: "conversations: /nabla/v1/chat" })
+                }
+                manifest => self.load(manifest).await,
+            },
         }
     }
 
@@ -370,6 +441,7 @@ pub fn manifest_of(model: &Model) -> (ModelManifest, Vec<u8>, Vec<u8>) {
         graph: BlobRef::of(&graph),
         weights: BlobRef::of(&weights),
         row_elements: model.interface().row_elements(),
+        language: None,
     };
     (manifest, graph, weights)
 }

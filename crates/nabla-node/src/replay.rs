@@ -2,7 +2,8 @@
 //!
 //! The request is checked against the receipt's commitment first, so a replay is always of the call that
 //! the receipt is about. Equal means: every output tensor's commitment is the one in the receipt, and usage,
-//! kernel spec and sampling are what model and request give.
+//! kernel spec and sampling are what model and request give. A chat is run again in one pass over its tokens
+//! ([`replay_chat`]), and its answer's bytes are built again.
 
 use nabla_engine::Error;
 use nabla_types::{
@@ -13,6 +14,10 @@ use nabla_types::{
 };
 
 use crate::models::Loaded;
+
+pub use chat::replay_chat;
+
+mod chat;
 
 /// What a replay showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,9 @@ pub enum ReplayError {
     /// The request is not the one of the receipt.
     #[error("the request is not the one that the receipt commits to")]
     OtherRequest,
+    /// The answer is not the one of the receipt.
+    #[error("the answer is not the one that the receipt commits to")]
+    OtherAnswer,
     /// This machine cannot run the model.
     #[error("the model does not run here")]
     Run(#[source] nabla_engine::Error),

@@ -25,7 +25,7 @@ use crate::{
     files::write_new,
     inference::transcript_request,
     models::Models,
-    replay::{Replay, replay},
+    replay::{Replay, ReplayError, replay, replay_chat},
     transcripts::{TRANSCRIPT_BYTES_MAX, Transcript},
 };
 
@@ -153,8 +153,17 @@ impl Verifier {
 
     async fn replay(&self, receipt: &SignedReceipt, transcript: Transcript) -> Result<Outcome, String> {
         let claims = receipt.claims().clone();
-        let loaded = self.models.get(claims.model).await.map_err(|error| error.to_string())?;
-        let work = move || replay(&loaded, &claims, &transcript.request, transcript.salt);
+        let manifest = self.models.manifest(claims.model).await.map_err(|error| error.to_string())?;
+        let Transcript { request, response, salt, .. } = transcript;
+        let work: Box<dyn FnOnce() -> Result<Replay, ReplayError> + Send> = if manifest.language.is_some() {
+            let loaded = self.models.get_language(claims.model).await.map_err(|error| error.to_string())?;
+            Box::new(move || {
+                replay_chat(&loaded.model, &loaded.manifest, &claims, (&request, &response), salt)
+            })
+        } else {
+            let loaded = self.models.get(claims.model).await.map_err(|error| error.to_string())?;
+            Box::new(move || replay(&loaded, &claims, &request, salt))
+        };
         let result = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
         match result.map_err(|error| error.to_string())? {
             Replay::Equal => Ok(Outcome::Equal),

@@ -17,6 +17,7 @@
 //! | [`payment`] | transfer authorisations (EIP-3009 fields) |
 //! | [`chain`] | genesis, transactions, blocks and proofs |
 //! | [`api`] | JSON bodies of the HTTP interface |
+//! | [`chat`] | chats with language models, and the bytes of their answers |
 //!
 //! # When things go wrong
 //! Decoders check sizes before they allocate, use up their input and answer with an error that says
@@ -26,6 +27,7 @@ pub mod amount;
 pub mod api;
 pub mod cbor;
 pub mod chain;
+pub mod chat;
 pub mod id;
 pub mod layout;
 pub mod manifest;

@@ -66,6 +66,24 @@ pub struct ModelManifest {
     /// Elements of all inputs of one row, at the same sizes: what a call's inputs are measured by.
     #[n(6)]
     pub row_elements: u64,
+    /// Only for a language model, whose row is a token.
+    #[n(7)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<LanguageTerms>,
+}
+
+/// What must be known of a language model to say what a conversation can cost at most.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize,
+)]
+#[cbor(map)]
+pub struct LanguageTerms {
+    /// Most tokens of a prompt and its answer together.
+    #[n(0)]
+    pub context_length: u32,
+    /// Most bytes that its chat template puts round each message, and round the answer.
+    #[n(1)]
+    pub template_bytes: u32,
 }
 
 impl ModelManifest {
@@ -91,6 +109,13 @@ impl ModelManifest {
             of_one_row => u128::from(self.macs_per_row).checked_mul(elements)?.div_ceil(of_one_row),
         };
         Some(Usage { rows, macs: u64::try_from(macs).ok()?, tokens_in: 0, tokens_out: 0 })
+    }
+
+    /// What a language model consumes that reads and makes so many tokens, or `None` past 2^64.
+    #[must_use]
+    pub fn usage_of_tokens(&self, tokens_in: u64, tokens_out: u64) -> Option<Usage> {
+        let macs = self.macs_per_row.checked_mul(tokens_in.checked_add(tokens_out)?)?;
+        Some(Usage { rows: 1, macs, tokens_in, tokens_out })
     }
 
     /// The bytes that the model id hashes.
@@ -249,6 +274,7 @@ mod tests {
             graph,
             weights,
             row_elements: 8,
+            language: None,
         };
         assert_eq!(manifest.model_id().manifest_blob(), BlobId::of(&manifest.to_bytes()));
         assert_eq!(ModelManifest::from_bytes(&manifest.to_bytes()), Ok(manifest.clone()));
@@ -256,6 +282,10 @@ mod tests {
         assert_ne!(other.model_id(), manifest.model_id());
         let other = ModelManifest { row_elements: 9, ..manifest.clone() };
         assert_ne!(other.model_id(), manifest.model_id());
+        let language = Some(LanguageTerms { context_length: 512, template_bytes: 16 });
+        let other = ModelManifest { language, ..manifest.clone() };
+        assert_ne!(other.model_id(), manifest.model_id());
+        assert_eq!(ModelManifest::from_bytes(&other.to_bytes()), Ok(other));
     }
 
     /// Shapes, and the rows and multiply-adds that they cost.
@@ -268,7 +298,16 @@ mod tests {
     fn costing(macs_per_row: u64, row_elements: u64, batched: bool) -> ModelManifest {
         let format = ModelManifest::FORMAT.to_owned();
         let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
-        ModelManifest { format, kernel_spec: 1, macs_per_row, batched, graph, weights, row_elements }
+        ModelManifest {
+            format,
+            kernel_spec: 1,
+            macs_per_row,
+            batched,
+            graph,
+            weights,
+            row_elements,
+            language: None,
+        }
     }
 
     #[test]
@@ -312,6 +351,14 @@ mod tests {
         check_usage(&costing(1000, 0, true), &[&[7, 0]], Some((7, 7000)));
         check_usage(&costing(1000, 0, true), &[], Some((1, 1000)));
         check_usage(&costing(MAX, 0, true), &[&[2, 0]], None);
+    }
+
+    #[test]
+    fn tokens_cost_alike_whether_read_or_made() {
+        let usage = |tokens_in, tokens_out| costing(1000, 1, false).usage_of_tokens(tokens_in, tokens_out);
+        assert_eq!(usage(3, 4), Some(Usage { rows: 1, macs: 7000, tokens_in: 3, tokens_out: 4 }));
+        assert_eq!(usage(u64::MAX, 1), None);
+        assert_eq!(usage(u64::MAX / 1000, u64::MAX / 1000), None);
     }
 
     #[test]

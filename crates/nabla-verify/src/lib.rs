@@ -8,6 +8,7 @@
 //!   (with what is missing). A skipped check is never counted as passed.
 //! - [`merkle`] is the tree that blocks commit to their transactions and receipts with.
 
+mod chat;
 pub mod merkle;
 mod receipt;
 mod report;

@@ -6,17 +6,18 @@
 //! - What the reader does not have is reported as skipped, with what would be needed.
 
 use nabla_types::{
-    Address, ModelId, NetworkId, PaymentId,
+    Address, ModelId, NetworkId, PaymentId, RepoName,
     api::{InferRequest, InferResponse},
     cbor,
     chain::InclusionProof,
+    chat::is_chat,
     payment::Nonce,
     receipt::{Commitment, CommitmentLabel, Receipt, Salt, SignedReceipt, TensorCommitment},
     tensor::{NamedTensor, TensorJson},
 };
 
 use crate::{
-    merkle,
+    chat, merkle,
     report::{Check, CheckName, Outcome, Report},
 };
 
@@ -77,15 +78,15 @@ fn check(check: CheckName, outcome: Outcome) -> Check {
     Check { check, outcome }
 }
 
-fn passed(detail: impl ToString) -> Outcome {
+pub(crate) fn passed(detail: impl ToString) -> Outcome {
     Outcome::Passed { detail: detail.to_string() }
 }
 
-fn failed(expected: impl ToString, got: impl ToString) -> Outcome {
+pub(crate) fn failed(expected: impl ToString, got: impl ToString) -> Outcome {
     Outcome::Failed { expected: expected.to_string(), got: got.to_string() }
 }
 
-fn skipped(missing: impl ToString) -> Outcome {
+pub(crate) fn skipped(missing: impl ToString) -> Outcome {
     Outcome::Skipped { missing: missing.to_string() }
 }
 
@@ -135,32 +136,54 @@ fn response_checks(claims: &Receipt, context: &Context<'_>) -> [Check; 2] {
 }
 
 fn request_content(claims: &Receipt, salt: Salt, bytes: &[u8]) -> Outcome {
+    if is_chat(bytes) {
+        return chat::asked(claims, bytes);
+    }
     let request: InferRequest = match serde_json::from_slice(bytes) {
         Ok(request) => request,
         Err(error) => return failed("a request in JSON", error),
     };
-    if request.nonce != claims.nonce {
-        return failed(format!("the request's nonce {}", request.nonce), claims.nonce);
-    }
-    if request.model != claims.model_name {
-        return failed(format!("the request's model {}", request.model), &claims.model_name);
-    }
-    if let Some(model) = request.model_id.filter(|model| *model != claims.model) {
-        return failed(format!("the request's model id {model}"), claims.model);
+    if let Some(outcome) = other_call(claims, request.nonce, &request.model, request.model_id) {
+        return outcome;
     }
     tensors(salt, request.inputs, &claims.inputs, |name| CommitmentLabel::Input(name))
 }
 
+/// That a request is not the one that the claims name.
+pub(crate) fn other_call(
+    claims: &Receipt,
+    nonce: Nonce,
+    model: &RepoName,
+    model_id: Option<ModelId>,
+) -> Option<Outcome> {
+    if nonce != claims.nonce {
+        return Some(failed(format!("the request's nonce {nonce}"), claims.nonce));
+    }
+    if *model != claims.model_name {
+        return Some(failed(format!("the request's model {model}"), &claims.model_name));
+    }
+    let model_id = model_id.filter(|model| *model != claims.model)?;
+    Some(failed(format!("the request's model id {model_id}"), claims.model))
+}
+
+/// That an answer is not of the model that the claims name.
+pub(crate) fn other_model(claims: &Receipt, model: &RepoName, model_id: ModelId) -> Option<Outcome> {
+    if *model != claims.model_name {
+        return Some(failed(format!("the response's model {model}"), &claims.model_name));
+    }
+    (model_id != claims.model).then(|| failed(format!("the response's model id {model_id}"), claims.model))
+}
+
 fn response_content(claims: &Receipt, salt: Salt, bytes: &[u8]) -> Outcome {
+    if chat::is_answer(bytes) {
+        return chat::answered(claims, salt, bytes);
+    }
     let response: InferResponse = match serde_json::from_slice(bytes) {
         Ok(response) => response,
         Err(error) => return failed("a response in JSON", error),
     };
-    if response.model_name != claims.model_name {
-        return failed(format!("the response's model {}", response.model_name), &claims.model_name);
-    }
-    if response.model_id != claims.model {
-        return failed(format!("the response's model id {}", response.model_id), claims.model);
+    if let Some(outcome) = other_model(claims, &response.model_name, response.model_id) {
+        return outcome;
     }
     tensors(salt, response.outputs, &claims.outputs, |name| CommitmentLabel::Output(name))
 }

@@ -14,8 +14,16 @@ fn resolved(macs_per_row: u64) -> Resolved {
     let format = ModelManifest::FORMAT.to_owned();
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
     let row_elements = 2;
-    let manifest =
-        ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements };
+    let manifest = ModelManifest {
+        format,
+        kernel_spec: 1,
+        macs_per_row,
+        batched: true,
+        graph,
+        weights,
+        row_elements,
+        language: None,
+    };
     let revision = RevisionRecord {
         model: manifest.model_id(),
         revision: BlobId([1; 32]),
@@ -34,7 +42,12 @@ fn name() -> RepoName {
 }
 
 fn request(shape: &[u64]) -> CallRequest {
-    CallRequest { model: name(), model_id: None, nonce: Nonce([1; 32]), shapes: vec![shape.to_vec()] }
+    CallRequest {
+        model: name(),
+        model_id: None,
+        nonce: Nonce([1; 32]),
+        asked: Asked::Tensors(vec![shape.to_vec()]),
+    }
 }
 
 fn provider(id: u8, per_call: u128, warm: bool, running: u32) -> Provider {

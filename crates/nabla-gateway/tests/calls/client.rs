@@ -30,13 +30,14 @@ use tower::ServiceExt;
 use crate::fake::{CHAIN, Fake, NETWORK, NOW_MS, model};
 
 pub(crate) const INFER: &str = "/nabla/v1/infer";
+pub(crate) const CHAT: &str = "/nabla/v1/chat";
 pub(crate) const BALANCE: u128 = 1_000_000;
 
 /// A gateway over a fake network, and a payer.
 pub(crate) struct Net {
     pub(crate) fake: Arc<Fake>,
     pub(crate) gateway: Gateway<Fake>,
-    router: Router,
+    pub(crate) router: Router,
     payer: AccountKey,
 }
 
@@ -71,6 +72,10 @@ impl Net {
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    pub(crate) fn payer(&self) -> nabla_types::Address {
+        self.payer.address()
     }
 
     pub(crate) async fn infer(&self, body: &str, payment: Option<&str>) -> Reply {
@@ -187,8 +192,9 @@ async fn send(router: Router, request: Request<Body>) -> Reply {
     Reply { status: parts.status, headers: parts.headers, body }
 }
 
-fn infer_request(body: &str, payment: Option<&str>) -> Request<Body> {
-    let mut request = Request::post(INFER);
+pub(crate) fn infer_request(body: &str, payment: Option<&str>) -> Request<Body> {
+    let route = if nabla_types::chat::is_chat(body.as_bytes()) { CHAT } else { INFER };
+    let mut request = Request::post(route);
     if let Some(payment) = payment {
         request = request.header(HEADER_PAYMENT, payment);
     }

@@ -4,23 +4,26 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use nabla_gateway::{Backend, BackendError, JobAnswer, NetworkInfo, Provider, Resolved, RunError};
+use nabla_gateway::{Backend, BackendError, JobAnswer, JobStream, NetworkInfo, Provider, Resolved, RunError};
 use nabla_types::{
     Address, BlobId, ModelId, NetworkId, NodeId, Opg, PaymentId, RepoName,
     api::{ErrorInfo, InferRequest, InferResponse},
     chain::{Payment, PaymentStatus, RepoRecord, Reservation, RevisionRecord},
+    chat::is_chat,
     manifest::{BlobRef, ModelManifest},
     receipt::{CommitmentLabel, Evidence, Price, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
     signature::NodeKey,
     tensor::NamedTensor,
 };
 use tokio::sync::Semaphore;
+
+use crate::talker;
 
 pub(crate) const CHAIN: u64 = 77;
 pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
@@ -76,6 +79,12 @@ pub(crate) enum Lie {
     Inputs,
     /// An answer for another model.
     Answer,
+    /// Of a chat: more tokens than were made.
+    Tokens,
+    /// Of a chat: other settings than were asked for.
+    Sampling,
+    /// Of a chat: other tokens than the answer shows.
+    Outputs,
     /// A receipt that holds, but is another than the settled one.
     OtherReceipt,
     /// Nothing false; but the receipt is not settled.
@@ -102,11 +111,13 @@ pub(crate) struct State {
     pub(crate) earned: u128,
     pub(crate) payments: HashMap<PaymentId, Payment>,
     pub(crate) conduct: HashMap<NodeId, Conduct>,
+    /// What nodes do to their streams.
+    pub(crate) mischief: HashMap<NodeId, talker::Mischief>,
     pub(crate) ledger: LedgerFaults,
     /// What nodes asked for each call, where not `PER_CALL`.
     pub(crate) prices: HashMap<NodeId, u128>,
     /// Answers that nodes keep, with their request.
-    stored: HashMap<(NodeId, PaymentId), (Bytes, JobAnswer)>,
+    pub(crate) stored: HashMap<(NodeId, PaymentId), (Bytes, JobAnswer)>,
     lost: Vec<PaymentId>,
     /// Nodes that have left.
     pub(crate) gone: Vec<NodeId>,
@@ -114,8 +125,9 @@ pub(crate) struct State {
 
 /// The network.
 pub(crate) struct Fake {
+    me: Weak<Fake>,
     state: Mutex<State>,
-    keys: Vec<NodeKey>,
+    pub(crate) keys: Vec<NodeKey>,
     total: u128,
     /// A permit for each run; without any, runs wait.
     pub(crate) gate: Semaphore,
@@ -133,7 +145,16 @@ pub(crate) fn manifest() -> ModelManifest {
     let format = ModelManifest::FORMAT.to_owned();
     let (graph, weights) = (BlobRef::of(b"graph"), BlobRef::of(b"weights"));
     let (macs_per_row, row_elements) = (1000, 4);
-    ModelManifest { format, kernel_spec: 1, macs_per_row, batched: true, graph, weights, row_elements }
+    ModelManifest {
+        format,
+        kernel_spec: 1,
+        macs_per_row,
+        batched: true,
+        graph,
+        weights,
+        row_elements,
+        language: None,
+    }
 }
 
 pub(crate) fn model() -> ModelId {
@@ -151,7 +172,8 @@ impl Fake {
         let total = balances.values().sum();
         let mut keys: Vec<NodeKey> = (1..=nodes).map(|id| NodeKey::from_seed(&[id; 32])).collect();
         keys.sort_by_key(NodeKey::id);
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             state: Mutex::new(State { balances, ..State::default() }),
             keys,
             total,
@@ -169,6 +191,11 @@ impl Fake {
             state.payments.values().filter(|p| is_reserved(p)).map(|p| p.amount.units()).sum();
         assert_eq!(state.balances.values().sum::<u128>() + reserved + state.earned, self.total);
         state
+    }
+
+    /// A handle for a provider's own task.
+    pub(crate) fn me(&self) -> Arc<Self> {
+        self.me.upgrade().expect("it is borrowed now")
     }
 
     /// The `index`th node in the order in which the gateway would ask them.
@@ -191,7 +218,7 @@ impl Fake {
         state.payments.values().next().cloned().expect("one payment")
     }
 
-    fn settle(state: &mut State, receipt: &SignedReceipt) {
+    pub(crate) fn settle(state: &mut State, receipt: &SignedReceipt) {
         let claims = receipt.claims();
         let Some(payment) = state.payments.get_mut(&claims.payment) else { return };
         if !is_reserved(payment) || payment.provider != claims.provider || claims.amount > payment.amount {
@@ -205,10 +232,14 @@ impl Fake {
 
     fn answer(&self, provider: &Provider, payment: &Payment, request: &Bytes) -> Result<JobAnswer, RunError> {
         let key = self.keys.iter().find(|key| key.id() == provider.node).expect("a known node");
-        let read: InferRequest =
-            serde_json::from_slice(request).map_err(|e| reject(400, "bad_request", &e))?;
         let conduct = self.state().conduct.get(&provider.node).copied().unwrap_or_default();
-        let (honest, receipt) = honest(key, provider, payment, &read, request)?;
+        let (honest, receipt) = if is_chat(request) {
+            talker::honest(key, provider, payment, request, None)
+        } else {
+            let read: InferRequest =
+                serde_json::from_slice(request).map_err(|e| reject(400, "bad_request", &e))?;
+            honest(key, provider, payment, &read, request)?
+        };
         let given = match conduct {
             Conduct::Lies(lie) | Conduct::SettlesAndLies(lie) => {
                 lying(lie, key, receipt.claims().clone(), honest.clone())
@@ -229,11 +260,11 @@ impl Fake {
     }
 }
 
-fn is_reserved(payment: &Payment) -> bool {
+pub(crate) fn is_reserved(payment: &Payment) -> bool {
     matches!(payment.status, PaymentStatus::Reserved { .. })
 }
 
-fn reject(status: u16, code: &str, message: &dyn std::fmt::Display) -> RunError {
+pub(crate) fn reject(status: u16, code: &str, message: &dyn std::fmt::Display) -> RunError {
     let hint = Some("look at it".to_owned());
     RunError::Rejected {
         status,
@@ -295,7 +326,7 @@ fn honest(
 }
 
 /// The answer with one thing false in it, signed as if it were true.
-fn lying(lie: Lie, key: &NodeKey, honest: Receipt, mut answer: JobAnswer) -> JobAnswer {
+pub(crate) fn lying(lie: Lie, key: &NodeKey, honest: Receipt, mut answer: JobAnswer) -> JobAnswer {
     let mut claims = honest;
     match lie {
         Lie::ResponseByte => {
@@ -337,6 +368,14 @@ fn lying(lie: Lie, key: &NodeKey, honest: Receipt, mut answer: JobAnswer) -> Job
             return answer;
         }
         Lie::Inputs => claims.inputs.clear(),
+        Lie::Tokens => {
+            claims.usage = talker::manifest()
+                .usage_of_tokens(claims.usage.tokens_in, claims.usage.tokens_out + 1)
+                .expect("few tokens");
+            claims.amount = claims.price.amount(&claims.usage).expect("small prices");
+        }
+        Lie::Sampling => claims.sampling.as_mut().expect("a chat").temperature_micros += 1,
+        Lie::Outputs => claims.outputs[0].commitment.0[0] ^= 1,
         Lie::OtherReceipt => claims.started_ms -= 1,
         Lie::Nothing => {}
         Lie::Answer => {
@@ -367,12 +406,17 @@ impl Backend for Fake {
     }
 
     async fn resolve(&self, name: &RepoName) -> Result<Resolved, BackendError> {
-        if name.as_str() != "alice/digits" {
+        let manifest = match name.as_str() {
+            "alice/digits" => Some(manifest()),
+            "alice/fabula" => Some(talker::manifest()),
+            _ => None,
+        };
+        let Some(manifest) = manifest else {
             let error = BackendError::new(404, "unknown_model", format!("there is no {name}"));
             return Err(error.with_hint("nabla search lists what there is"));
-        }
+        };
         let revision = RevisionRecord {
-            model: model(),
+            model: manifest.model_id(),
             revision: REVISION,
             royalty: Opg::from_units(ROYALTY),
             storage_fee: Opg::ZERO,
@@ -381,11 +425,11 @@ impl Backend for Fake {
         };
         let record =
             RepoRecord { name: name.clone(), owner: Address([2; 20]), revisions: vec![revision], calls: 0 };
-        Ok(Resolved { record, manifest: manifest() })
+        Ok(Resolved { record, manifest })
     }
 
     async fn providers(&self, model_id: ModelId) -> Result<Vec<Provider>, BackendError> {
-        assert_eq!(model_id, model());
+        assert!(model_id == model() || model_id == talker::model());
         let state = self.state();
         let here = self.keys.iter().map(NodeKey::id).filter(|node| !state.gone.contains(node));
         Ok(here
@@ -408,7 +452,8 @@ impl Backend for Fake {
 
     async fn reserve(&self, reservation: Reservation) -> Result<(), BackendError> {
         let Reservation { payment, model, provider, gateway, name, revision } = reservation;
-        assert_eq!((model, gateway, revision), (self::model(), gateway_id(), REVISION));
+        assert!(model == self::model() || model == talker::model());
+        assert_eq!((gateway, revision), (gateway_id(), REVISION));
         let mut guard = self.state();
         let state = &mut *guard;
         if state.ledger.reserve_down {
@@ -473,6 +518,26 @@ impl Backend for Fake {
     }
 
     async fn run(
+        &self,
+        provider: &Provider,
+        payment: PaymentId,
+        request: Bytes,
+    ) -> Result<JobAnswer, RunError> {
+        self.serve(provider, payment, request).await
+    }
+
+    async fn stream(
+        &self,
+        provider: &Provider,
+        payment: PaymentId,
+        request: Bytes,
+    ) -> Result<JobStream, RunError> {
+        talker::stream(self, provider, payment, request).await
+    }
+}
+
+impl Fake {
+    async fn serve(
         &self,
         provider: &Provider,
         payment: PaymentId,

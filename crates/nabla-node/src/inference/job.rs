@@ -14,11 +14,12 @@ use nabla_types::{
     PaymentId,
     api::{HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, INFER_BYTES_MAX, InferRequest, InferResponse},
     chain::{Payment, PaymentStatus, Tx},
+    chat::is_chat,
     receipt::{CommitmentLabel, Evidence, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
     tensor::NamedTensor,
 };
 
-use super::Inference;
+use super::{Inference, chat};
 use crate::{
     clock::now_ms,
     files::random_bytes,
@@ -39,11 +40,16 @@ pub(super) async fn post_job(
     let payment = parse("payment id", payment)?;
     // A task of its own: the job goes on when the caller hangs up.
     let job = tokio::spawn(async move {
-        let _permit = node.jobs.permit()?;
+        let permit = node.jobs.permit()?;
         let body = read_body(body).await?;
-        node.clone().answer(payment, body).await
+        if is_chat(&body) {
+            return chat::answer(node, payment, body, permit).await;
+        }
+        let answer = node.answer(payment, body).await.map(into_response);
+        drop(permit);
+        answer
     });
-    job.await?.map(into_response)
+    job.await?
 }
 
 /// The request, within its limits of size and time.
@@ -54,7 +60,7 @@ async fn read_body(body: Body) -> Answer<Bytes> {
     read.map_err(|error| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error))
 }
 
-fn into_response(transcript: Transcript) -> Response {
+pub(super) fn into_response(transcript: Transcript) -> Response {
     let headers = [
         (CONTENT_TYPE.as_str(), "application/json".to_owned()),
         (HEADER_RECEIPT, BASE64_STANDARD_NO_PAD.encode(&transcript.receipt)),
@@ -84,7 +90,7 @@ impl Inference {
         self.settle(payment, transcript).await
     }
 
-    async fn answer_again(
+    pub(super) async fn answer_again(
         &self,
         payment: PaymentId,
         transcript: Transcript,
@@ -130,7 +136,7 @@ impl Inference {
     }
 
     /// The payment, reserved for this node.
-    async fn reserved(&self, id: PaymentId) -> Answer<Payment> {
+    pub(super) async fn reserved(&self, id: PaymentId) -> Answer<Payment> {
         let conflict = |code: &str, text: String| Err(Problem::new(StatusCode::CONFLICT, code, text));
         let Some(payment) = self.ledger.payment(id).await? else {
             return Err(Problem::not_found("unknown_payment", format!("the ledger knows no payment {id}")));
@@ -207,7 +213,7 @@ impl Inference {
     }
 
     /// Settle, or find that it is settled. The answer is given only after that.
-    async fn settle(&self, payment: PaymentId, transcript: Transcript) -> Answer<Transcript> {
+    pub(super) async fn settle(&self, payment: PaymentId, transcript: Transcript) -> Answer<Transcript> {
         match self.ledger.submit(&Tx::Settle(transcript.receipt.clone())).await {
             Ok(_) => Ok(transcript),
             Err(error @ ClientError::Answered { status: 400..=499, .. }) => {
@@ -266,16 +272,19 @@ impl Commitments {
 }
 
 /// The client's fault: the request does not fit the model.
-fn unfit(code: &str, message: impl ToString) -> Problem {
+pub(super) fn unfit(code: &str, message: impl ToString) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
 }
 
-fn own_fault(error: crate::Error) -> Problem {
+pub(super) fn own_fault(error: crate::Error) -> Problem {
     tracing::error!(error = &error as &dyn std::error::Error, "job failed");
     Problem::unavailable("node_failed", error)
 }
 
-fn model_problem(error: ModelError) -> Problem {
+pub(super) fn model_problem(error: ModelError) -> Problem {
+    if matches!(error, ModelError::OtherKind { .. }) {
+        return unfit(error.code(), &error);
+    }
     tracing::warn!(error = &error as &dyn std::error::Error, "model not available");
     Problem::unavailable(error.code(), &error)
 }

@@ -120,6 +120,11 @@ impl TestNetwork {
         publisher.publish(name, package, owner, &|_| {}).await.expect("published");
     }
 
+    /// Who has published the model.
+    pub(crate) fn owner(&self) -> AccountKey {
+        account_key(&self.folder.path().join("alice.key")).expect("her key")
+    }
+
     /// An account of its own that holds exactly this much.
     pub(crate) async fn account(&self, name: &str, amount: Opg) -> AccountKey {
         let account = account_key(&self.folder.path().join(format!("{name}.key"))).expect("a new key");

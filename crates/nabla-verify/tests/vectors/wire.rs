@@ -131,6 +131,7 @@ fn manifest() -> Value {
         graph,
         weights,
         row_elements: 64,
+        language: None,
     };
     let usage = |shapes: &[&[u64]]| {
         let usage = manifest.usage(shapes.iter().copied());

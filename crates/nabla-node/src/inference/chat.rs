@@ -1,0 +1,420 @@
+//! One chat: check the payment, answer token by token, keep, settle, hand over the receipt.
+//!
+//! # Rules
+//! - The money is there before the first token is made, and for the most that the answer can cost.
+//! - A stream goes out as it is made; the transcript is made durable, then the receipt is settled, and only then is it
+//!   sent. What goes out is what the receipt commits to, byte for byte.
+//! - Who goes away, or takes nothing for [`PAUSE_MAX`], ends the work within a step of the model. What was made until
+//!   then is settled as cancelled: the client has paid for what was made, and can fetch it with the same payment.
+//! - An answer ends as cancelled also when its reservation is about to expire: nothing could be settled after that.
+//!
+//! # When things go wrong
+//! Before the first token the caller gets an error as for any job. After it, an event with the error ends the stream,
+//! nothing is settled, and the gateway gives the money back.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+};
+use http_body::Frame;
+use nabla_engine::{
+    Error,
+    language::{Event, Finish, Generation},
+};
+use nabla_types::{
+    PaymentId,
+    api::{HEADER_SALT, INFER_BYTES_MAX},
+    chain::{Payment, PaymentStatus},
+    chat::{
+        AnswerHead, CHAT_RESPONSE_BYTES_MAX, ChatError, ChatRequest, ChatWriter, FinishReason, PROMPT_TOKENS,
+        TOKENS, done_event, failed_event, receipt_event, tokens_tensor,
+    },
+    receipt::{CommitmentLabel, Evidence, Receipt, Salt, SignedReceipt, TensorCommitment},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Inference,
+    job::{into_response, model_problem, own_fault, unfit},
+};
+use crate::{
+    clock::now_ms,
+    files::random_bytes,
+    http::{Answer, Problem},
+    language::{Ask, generation_of, prompt_of, written},
+    models::LoadedLanguage,
+    transcripts::Transcript,
+};
+
+/// How long a reader may take nothing.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Before a reservation expires, the answer must be settled: this long before, no more is made.
+const SETTLE_MS: u64 = 15_000;
+/// Events that may wait for a reader.
+const EVENTS_MAX: usize = 64;
+/// What is left free of the largest answer for its last events.
+const END_BYTES: usize = 1 << 20;
+
+/// What is sent.
+enum Part {
+    /// First.
+    Start(Salt),
+    Event(Bytes),
+}
+
+/// Answer a chat, in one piece or as a stream. The permit is held until it is done.
+pub(super) async fn answer(
+    node: Arc<Inference>,
+    payment: PaymentId,
+    body: Bytes,
+    permit: OwnedSemaphorePermit,
+) -> Answer<Response> {
+    let request = ChatRequest::from_bytes(&body).map_err(bad_chat)?;
+    if !request.stream {
+        let transcript = node.answer_chat(payment, request, body, None).await;
+        drop(permit);
+        return transcript.map(into_response);
+    }
+    let (parts, mut receiver) = mpsc::channel(EVENTS_MAX);
+    let (refused, refusal) = oneshot::channel();
+    tokio::spawn(async move {
+        let mut sink = Sink { parts, has_begun: false };
+        let outcome = node.answer_chat(payment, request, body, Some(&mut sink)).await;
+        drop(permit);
+        match outcome {
+            Ok(transcript) => sink.last(tail(&transcript)).await,
+            Err(problem) if sink.has_begun => sink.last(failed_event(problem.info()).into()).await,
+            // Who has gone needs no answer.
+            Err(problem) => drop(refused.send(problem)),
+        }
+    });
+    let Some(Part::Start(salt)) = receiver.recv().await else {
+        return Err(refusal.await.unwrap_or_else(|_| {
+            Problem::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal_error",
+                "the node failed while it worked on this",
+            )
+        }));
+    };
+    let headers = [
+        (CONTENT_TYPE.as_str(), "text/event-stream".to_owned()),
+        (CACHE_CONTROL.as_str(), "no-store".to_owned()),
+        (HEADER_SALT, salt.to_string()),
+    ];
+    Ok((headers, Body::new(Events(receiver))).into_response())
+}
+
+/// Where a stream goes.
+struct Sink {
+    parts: mpsc::Sender<Part>,
+    has_begun: bool,
+}
+
+/// Nobody reads any more.
+struct Left;
+
+impl Sink {
+    async fn send(&mut self, salt: Salt, bytes: Vec<u8>) -> Result<(), Left> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.parts.send(Part::Start(salt)).await.map_err(|_| Left)?;
+        }
+        self.parts.send_timeout(Part::Event(bytes.into()), PAUSE_MAX).await.map_err(|_| Left)
+    }
+
+    async fn last(self, bytes: Bytes) {
+        // Who has gone does not miss it.
+        let _ = self.parts.send_timeout(Part::Event(bytes), PAUSE_MAX).await;
+    }
+}
+
+/// What follows an answer: its receipt, and the end.
+fn tail(transcript: &Transcript) -> Bytes {
+    let receipt = SignedReceipt::from_bytes(&transcript.receipt);
+    let Ok(receipt) = receipt else {
+        let problem = Problem::unavailable("node_failed", "the receipt that was kept cannot be read");
+        return failed_event(problem.info()).into();
+    };
+    let head = AnswerHead::of(receipt.claims(), true, false);
+    let mut bytes = receipt_event(&head, &transcript.receipt, transcript.salt);
+    bytes.extend(done_event());
+    bytes.into()
+}
+
+/// The events of a stream, out of their channel.
+struct Events(mpsc::Receiver<Part>);
+
+impl HttpBody for Events {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        loop {
+            match std::task::ready!(self.0.poll_recv(context)) {
+                Some(Part::Event(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                Some(Part::Start(_)) => {}
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// What a chat needs to know, all of it checked.
+struct Order {
+    payment: Payment,
+    request: Arc<ChatRequest>,
+    loaded: LoadedLanguage,
+    generation: Generation,
+    /// When nothing more is made.
+    until: Instant,
+}
+
+/// What was made.
+struct Made {
+    tokens: Vec<u32>,
+    response: Vec<u8>,
+    started_ms: u64,
+    salt: Salt,
+}
+
+impl Inference {
+    async fn answer_chat(
+        &self,
+        payment: PaymentId,
+        request: ChatRequest,
+        body: Bytes,
+        mut sink: Option<&mut Sink>,
+    ) -> Answer<Transcript> {
+        let turn = self.jobs.turn(payment);
+        let _turn = turn.lock().await;
+        if let Some(transcript) = self.transcripts.of_payment(payment).map_err(own_fault)? {
+            let transcript = self.answer_again(payment, transcript, &body).await?;
+            if let Some(sink) = &mut sink {
+                // Who has gone a second time can come a third time.
+                let _ = sink.send(transcript.salt, transcript.response.clone()).await;
+            }
+            return Ok(transcript);
+        }
+        let order = self.chat_order(payment, request).await?;
+        let prompt = order.generation.prompt.clone();
+        let made = make(&order, sink).await?;
+        let transcript = self.keep_chat(&order, &prompt, made, &body)?;
+        self.settle(payment, transcript).await
+    }
+
+    async fn chat_order(&self, payment: PaymentId, request: ChatRequest) -> Answer<Order> {
+        let payment = self.reserved(payment).await?;
+        if request.model != payment.name || request.model_id.is_some_and(|asked| asked != payment.model) {
+            let (name, model) = (&payment.name, payment.model);
+            return Err(unfit(
+                "wrong_model",
+                format!("the payment is for {name} (model {model}), not for what is asked"),
+            ));
+        }
+        let loaded = self.models.get_language(payment.model).await.map_err(model_problem)?;
+        let terms = loaded.manifest.language.unwrap_or_default();
+        let tokens = (request.tokens_in_max(&terms), request.tokens_out_max(&terms));
+        let usage = loaded.manifest.usage_of_tokens(tokens.0.into(), tokens.1.into());
+        let amount = usage.and_then(|usage| payment.price.amount(&usage));
+        if amount.is_none_or(|amount| amount > payment.amount) {
+            let needed = amount.map_or("more than there is".to_owned(), |amount| format!("{amount} OPG"));
+            let text = format!("the call costs up to {needed}, the payment reserves {} OPG", payment.amount);
+            return Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "underpaid", text));
+        }
+        // A long conversation takes a while to become tokens.
+        let (model, request) = (loaded.model.clone(), Arc::new(request));
+        let asked = request.clone();
+        let prompt = tokio::task::spawn_blocking(move || prompt_of(&model, &asked)).await?;
+        let prompt = prompt.map_err(|error| unfit("bad_input", error))?;
+        if prompt.len() as u64 > u64::from(tokens.0) {
+            let text =
+                format!("the prompt has {} tokens, at most {} were reckoned with", prompt.len(), tokens.0);
+            return Err(unfit("prompt_too_long", text));
+        }
+        let generation =
+            generation_of(&request, &terms, prompt).map_err(|error| unfit("bad_input", error))?;
+        let expires_ms = match payment.status {
+            PaymentStatus::Reserved { expires_ms } => expires_ms,
+            _ => 0,
+        };
+        let left_ms = expires_ms.saturating_sub(now_ms()).saturating_sub(SETTLE_MS);
+        let until = Instant::now() + Duration::from_millis(left_ms);
+        Ok(Order { payment, request, loaded, generation, until })
+    }
+
+    /// Sign what was made, and keep it.
+    fn keep_chat(&self, order: &Order, prompt: &[u32], made: Made, body: &Bytes) -> Answer<Transcript> {
+        let Made { tokens, response, started_ms, salt } = made;
+        if response.len() > INFER_BYTES_MAX {
+            let text =
+                format!("the answer has {} bytes, at most {INFER_BYTES_MAX} can be given", response.len());
+            return Err(unfit("answer_too_large", text));
+        }
+        let Order { payment, request, loaded, .. } = order;
+        let terms = loaded.manifest.language.unwrap_or_default();
+        let usage = loaded.manifest.usage_of_tokens(prompt.len() as u64, tokens.len() as u64);
+        let usage =
+            usage.ok_or_else(|| unfit("bad_input", "the conversation costs more than 2^64 operations"))?;
+        let commit = |name: &str, label: CommitmentLabel<'_>, tokens: &[u32]| {
+            let commitment = salt.commit(&label, &tokens_tensor(tokens).to_bytes());
+            vec![TensorCommitment { name: name.to_owned(), commitment }]
+        };
+        let receipt = Receipt {
+            network: self.network,
+            provider: self.key.id(),
+            nonce: request.nonce,
+            model_name: request.model.clone(),
+            revision: payment.revision,
+            model: payment.model,
+            runtime: nabla_engine::RUNTIME.to_owned(),
+            kernel_spec: loaded.manifest.kernel_spec,
+            request: salt.commit(&CommitmentLabel::Request, body),
+            response: salt.commit(&CommitmentLabel::Response, &response),
+            inputs: commit(PROMPT_TOKENS, CommitmentLabel::Input(PROMPT_TOKENS), prompt),
+            outputs: commit(TOKENS, CommitmentLabel::Output(TOKENS), &tokens),
+            sampling: Some(request.sampling(&terms)),
+            usage,
+            price: payment.price,
+            amount: payment.price.amount(&usage).unwrap_or_default(),
+            payer: salt.commit(&CommitmentLabel::Payer, payment.payer.as_bytes()),
+            payment: payment.payment,
+            started_ms,
+            finished_ms: now_ms(),
+            evidence: Evidence::Signed,
+        };
+        let receipt = SignedReceipt::sign(&self.key, receipt);
+        let transcript = Transcript { request: body.to_vec(), response, receipt: receipt.to_bytes(), salt };
+        self.transcripts.put(payment.payment, receipt.id(), &transcript).map_err(own_fault)?;
+        Ok(transcript)
+    }
+}
+
+/// Answer, token by token.
+async fn make(order: &Order, mut sink: Option<&mut Sink>) -> Answer<Made> {
+    let Order { payment, request, loaded, generation, until } = order;
+    let tokens_in = generation.prompt.len() as u64;
+    let salt = Salt(random_bytes().map_err(own_fault)?);
+    let started_ms = now_ms();
+    let mut client = [0; 8];
+    client.copy_from_slice(&payment.payer.as_bytes()[..8]);
+    let ask = Ask { client: u64::from_le_bytes(client), generation: generation.clone() };
+    let mut events = loaded.talker.ask(ask).await.map_err(refused)?;
+    let mut writer = ChatWriter::new(AnswerHead {
+        nonce: request.nonce,
+        started_ms,
+        model: request.model.clone(),
+        model_id: payment.model,
+        stream: request.stream,
+        logprobs: request.logprobs,
+    });
+    let mut made = Made { tokens: Vec::new(), response: Vec::new(), started_ms, salt };
+    loop {
+        let event = next(&mut events, sink.as_deref(), *until).await;
+        let bytes = match event {
+            Some(Ok(Event::Piece(piece))) => {
+                made.tokens.push(piece.token);
+                writer.token(written(&loaded.model, &piece))
+            }
+            Some(Ok(Event::Finished { finish, rest, .. })) => {
+                let finish = match finish {
+                    Finish::Stop => FinishReason::Stop,
+                    Finish::Length => FinishReason::Length,
+                };
+                made.end(&mut sink, writer.finish(&rest, finish, tokens_in)).await;
+                return Ok(made);
+            }
+            Some(Ok(Event::Failed(error))) => return Err(refused(error)),
+            Some(Err(Left)) => {
+                made.end(&mut sink, writer.finish("", FinishReason::Cancelled, tokens_in)).await;
+                return Ok(made);
+            }
+            None => return Err(Problem::unavailable("node_failed", "the model's thread has ended")),
+        };
+        let is_left = match &mut sink {
+            Some(sink) => sink.send(salt, bytes.clone()).await.is_err(),
+            None => false,
+        };
+        made.response.extend(bytes);
+        if is_left || made.response.len() > CHAT_RESPONSE_BYTES_MAX - END_BYTES {
+            drop(events);
+            made.end(&mut sink, writer.finish("", FinishReason::Cancelled, tokens_in)).await;
+            return Ok(made);
+        }
+    }
+}
+
+impl Made {
+    /// The last bytes of the answer. Who has gone does not miss them.
+    async fn end(&mut self, sink: &mut Option<&mut Sink>, bytes: Vec<u8>) {
+        self.response.extend_from_slice(&bytes);
+        if let Some(sink) = sink.as_deref_mut().filter(|sink| !sink.parts.is_closed()) {
+            let _ = sink.send(self.salt, bytes).await;
+        }
+    }
+}
+
+/// The model's next event; `Left` if nobody reads any more, or time is over.
+async fn next(
+    events: &mut mpsc::Receiver<Event>,
+    sink: Option<&Sink>,
+    until: Instant,
+) -> Option<Result<Event, Left>> {
+    let gone = async {
+        match sink {
+            Some(sink) => sink.parts.closed().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = gone => Some(Err(Left)),
+        event = timeout_at(until, events.recv()) => match event {
+            Ok(event) => event.map(Ok),
+            Err(_) => Some(Err(Left)),
+        },
+    }
+}
+
+fn bad_chat(error: ChatError) -> Problem {
+    let hint = error.hint();
+    let problem = match &error {
+        ChatError::TooLong { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error),
+        ChatError::Malformed { .. } => Problem::bad_request("bad_request", error),
+        ChatError::Member { .. } => unfit("bad_input", error),
+    };
+    match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+/// What the engine said to a request.
+fn refused(error: Error) -> Problem {
+    match error {
+        Error::Busy { .. } => Problem::new(StatusCode::TOO_MANY_REQUESTS, "node_busy", error),
+        Error::Kernels { .. } | Error::FloatMode { .. } | Error::Step { .. } | Error::NoToken { .. } => {
+            Problem::unavailable("run_failed", error)
+        }
+        _ => unfit("bad_input", error),
+    }
+}
