@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use nabla_engine::Kernels;
-use nabla_types::{Address, NetworkId, Opg, ReceiptId, RepoName, receipt::Salt};
+use nabla_types::{Address, NetworkId, Opg, ReceiptId, RepoName, chat::Micros, receipt::Salt};
 
 /// Publish a model, let anyone run it, and check every answer yourself.
 #[derive(Debug, Parser)]
@@ -54,11 +54,14 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 11_400, value_parser = clap::value_parser!(u16).range(1..=65_526))]
         port: u16,
     },
-    /// Publish a folder that holds one .onnx file.
-    #[command(after_help = "Example:\n  nabla push ./models/digits alice/digits --royalty 0.0002")]
+    /// Publish a folder that holds one .onnx or one .gguf file, or a .gguf file alone.
+    #[command(after_help = "\
+Examples:
+  nabla push ./models/digits alice/digits --royalty 0.0002
+  nabla push ./models/fabula/model.gguf alice/fabula")]
     Push {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder, or the .gguf file.
+        path: PathBuf,
         /// Under which name: owner/name.
         name: RepoName,
         /// Paid to you for each call, in OPG.
@@ -105,6 +108,33 @@ The input has the shape of the Open Inference Protocol:
         #[arg(long, short)]
         input: PathBuf,
         /// Refuse to pay more than this, in OPG.
+        #[arg(long, value_name = "OPG", default_value = "1")]
+        max_price: Opg,
+    },
+    /// Talk with a language model: each answer is paid for, shown while it is made, and checked.
+    #[command(after_help = "\
+Examples:
+  nabla chat alice/fabula \"Tell me a story about a fox\"
+  nabla chat alice/fabula --temperature 0.8 --max-tokens 200
+Without a prompt, each line of standard input is one turn of a conversation.")]
+    Chat {
+        /// owner/name.
+        name: RepoName,
+        /// What to say.
+        prompt: Option<String>,
+        /// Instructions that the model gets before anything else.
+        #[arg(long, value_name = "TEXT")]
+        system: Option<String>,
+        /// Most tokens of an answer [default: 256].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        max_tokens: Option<u32>,
+        /// 0 for the likeliest token always, up to 2 for surprises [default: 1].
+        #[arg(long, value_name = "T", value_parser = decimal)]
+        temperature: Option<Micros>,
+        /// What chance comes from; the same seed gives the same answer [default: a new one each time].
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+        /// Refuse to pay more than this for an answer, in OPG. What is not used of a price comes back.
         #[arg(long, value_name = "OPG", default_value = "1")]
         max_price: Opg,
     },
@@ -294,6 +324,12 @@ pub(crate) struct EngineArgs {
 pub(crate) struct NamedSize {
     pub(crate) name: String,
     pub(crate) size: u64,
+}
+
+/// Read a decimal number.
+fn decimal(text: &str) -> Result<Micros, String> {
+    let number = text.parse().ok().and_then(Micros::of);
+    number.ok_or_else(|| "expected a number such as 0.7".to_owned())
 }
 
 /// Read `NAME=SIZE`. A name may hold `=`.

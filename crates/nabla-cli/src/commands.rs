@@ -1,5 +1,6 @@
 //! One module for each command: read the arguments, make the calls, print.
 
+mod chat;
 mod completions;
 mod dev;
 mod doctor;
@@ -35,14 +36,18 @@ pub(crate) async fn run(args: Args, output: &Output) -> Result<()> {
     match args.command {
         Command::Demo => Box::pin(demo::run(*output)).await,
         Command::Dev { reset, port } => Box::pin(dev::dev(&context, reset, port)).await,
-        Command::Push { folder, name, royalty, summary, code } => {
-            Box::pin(push::push(&context, push::Push { folder, name, royalty, summary, code })).await
+        Command::Push { path, name, royalty, summary, code } => {
+            Box::pin(push::push(&context, push::Push { path, name, royalty, summary, code })).await
         }
         Command::Search { query, limit } => models::search(&context, &query, limit).await,
         Command::Show { name } => models::show(&context, &name).await,
         Command::Pull { name, folder } => models::pull(&context, &name, folder).await,
         Command::Run { name, input, max_price } => {
             Box::pin(run::run(&context, &name, &input, max_price)).await
+        }
+        Command::Chat { name, prompt, system, max_tokens, temperature, seed, max_price: price_max } => {
+            let chat = chat::Chat { name, prompt, system, max_tokens, temperature, seed, price_max };
+            Box::pin(chat::chat(&context, chat)).await
         }
         Command::Model(command) => model::model(&context, command),
         Command::Verify { receipt, request, response, salt, payer, network, proof, replay } => {

@@ -36,6 +36,11 @@ impl Output {
         Self { json }
     }
 
+    /// Whether results are documents for programs.
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Print a line for people; nothing with `--json`.
     pub(crate) fn line(self, text: impl AsRef<str>) {
         if !self.json {

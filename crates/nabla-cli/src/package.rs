@@ -1,4 +1,4 @@
-//! From a folder with an ONNX file to a package that can be published.
+//! From a folder with an ONNX or a GGUF file to a package that can be published.
 
 use std::{
     fs,
@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Package;
-use nabla_engine::{ExternalData, Folder, Limits, import_onnx};
-use nabla_node::models::manifest_of;
+use nabla_engine::{ExternalData, Folder, Limits, import_onnx, language::TextModel};
+use nabla_node::{config::EngineConfig, language::manifest_of_gguf, models::manifest_of};
 use nabla_types::{
     Opg,
     manifest::{FILES_MAX, path_is_safe},
@@ -33,17 +33,54 @@ pub(crate) fn package(
     Ok(Package { manifest, graph, weights, files, summary, royalty })
 }
 
-/// Read a folder: all its files but hidden ones, exactly one of them ending in `.onnx`.
-pub(crate) fn package_folder(folder: &Path, summary: Option<String>, royalty: Opg) -> Result<Package> {
+/// Put a language model together with the files it came in.
+pub(crate) fn package_language(
+    gguf: &Vec<u8>,
+    files: Vec<(String, Vec<u8>)>,
+    summary: Option<String>,
+    royalty: Opg,
+) -> Result<Package> {
+    let limits = Limits::default();
+    let model = TextModel::load(&EngineConfig::default().engine()?, gguf, &limits)?;
+    let (manifest, graph, weights) = manifest_of_gguf(gguf, &model, &limits)?;
+    let summary = summary.unwrap_or_else(|| summary_of(&files));
+    Ok(Package { manifest, graph, weights, files, summary, royalty })
+}
+
+/// Read a folder, or a file that is a model by itself.
+pub(crate) fn package_path(path: &Path, summary: Option<String>, royalty: Opg) -> Result<Package> {
+    if path.is_dir() {
+        return package_folder(path, summary, royalty);
+    }
+    let gguf = fs::read(path).map_err(|error| Failure::bad_file(path, error))?;
+    if !gguf.starts_with(b"GGUF") {
+        let reason = "expected a folder, or a GGUF file".to_owned();
+        let hint = Some("put an .onnx file into a folder, and name that".to_owned());
+        return Err(Failure::BadFile { path: path.to_owned(), reason, hint }.into());
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.filter(|name| path_is_safe(name)).unwrap_or_else(|| "model.gguf".to_owned());
+    let files = vec![(name, gguf.clone())];
+    package_language(&gguf, files, summary, royalty)
+        .with_context(|| format!("cannot import {}", path.display()))
+}
+
+/// Read a folder: all its files but hidden ones, exactly one of them ending in `.onnx` or `.gguf`.
+fn package_folder(folder: &Path, summary: Option<String>, royalty: Opg) -> Result<Package> {
     let mut files = Vec::new();
     read_files(folder, folder, &mut files)?;
-    let models: Vec<&(String, Vec<u8>)> = files.iter().filter(|(path, _)| path.ends_with(".onnx")).collect();
+    let models: Vec<&(String, Vec<u8>)> =
+        files.iter().filter(|(path, _)| [".onnx", ".gguf"].iter().any(|end| path.ends_with(end))).collect();
     let [(path, onnx)] = models.as_slice() else {
-        let reason = format!("expected exactly one .onnx file, found {}", models.len());
+        let reason = format!("expected exactly one .onnx or .gguf file, found {}", models.len());
         let hint = Some("put each model into a folder of its own".to_owned());
         return Err(Failure::BadFile { path: folder.to_owned(), reason, hint }.into());
     };
     let onnx_path = folder.join(path);
+    if onnx.starts_with(b"GGUF") {
+        return package_language(&onnx.clone(), files.clone(), summary, royalty)
+            .with_context(|| format!("cannot import {}", onnx_path.display()));
+    }
     let external = Folder::new(onnx_path.parent().unwrap_or(folder))?;
     package(&onnx.clone(), &external, files.clone(), summary, royalty)
         .with_context(|| format!("cannot import {}", onnx_path.display()))

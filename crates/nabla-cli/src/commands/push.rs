@@ -13,12 +13,12 @@ use nabla_types::{Opg, RepoName};
 use serde_json::json;
 
 use super::Context;
-use crate::{failure::Failure, home::Network, output::bytes, package::package_folder};
+use crate::{failure::Failure, home::Network, output::bytes, package::package_path};
 
 /// What is to be pushed.
 #[derive(Debug)]
 pub(super) struct Push {
-    pub(super) folder: PathBuf,
+    pub(super) path: PathBuf,
     pub(super) name: RepoName,
     pub(super) royalty: Opg,
     pub(super) summary: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Push {
 
 pub(super) async fn push(context: &Context<'_>, push: Push) -> Result<()> {
     let code = parse_code(&push.code)?;
-    let package = package_folder(&push.folder, push.summary, push.royalty)?;
+    let package = package_path(&push.path, push.summary, push.royalty)?;
     let owner = context.home.wallet()?;
     let network = Network::connect(&context.url).await?;
     let publisher = Publisher {
@@ -61,7 +61,11 @@ pub(super) async fn push(context: &Context<'_>, push: Push) -> Result<()> {
     context
         .output
         .line(format!("cost       {} OPG, in block {}", published.storage_fee, published.included.height));
-    context.output.line(format!("next       nabla run {} --input input.json", push.name));
+    let next = match package.manifest.language {
+        Some(_) => format!("nabla chat {} \"Hello\"", push.name),
+        None => format!("nabla run {} --input input.json", push.name),
+    };
+    context.output.line(format!("next       {next}"));
     context.output.document(&json!({
         "name": push.name, "model": published.model, "revision": published.revision,
         "sequence": published.sequence, "stored_bytes": published.stored_bytes,

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context<'_>, name: &RepoName, input: &Path, pr
 }
 
 /// Keep the answer with the proof that the ledger has its receipt.
-async fn keep(home: &Home, network: &Network, answer: &Answer) -> Result<std::path::PathBuf> {
+pub(super) async fn keep(home: &Home, network: &Network, answer: &Answer) -> Result<std::path::PathBuf> {
     let id = SignedReceipt::from_bytes(&answer.receipt)?.id();
     let record = network.ledger.receipt(id).await.ok().flatten();
     let proof = record.and_then(|record| hex::decode(record.proof?).ok());

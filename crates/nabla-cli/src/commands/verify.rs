@@ -9,11 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use nabla_engine::{Limits, Model, Runtime};
+use nabla_engine::{Limits, Model, Runtime, language::TextModel};
 use nabla_node::{
     config::EngineConfig,
+    language::load_language,
     models::Loaded,
-    replay::{Replay, replay},
+    replay::{Replay, replay, replay_chat},
 };
 use nabla_types::{
     Address, NetworkId,
@@ -140,8 +141,18 @@ async fn run_again(context: &Context<'_>, contents: &Contents, report: &Report) 
         );
     };
     let network = Network::connect(&context.url).await?;
-    let loaded = fetch_model(&network, claims).await?;
-    Ok(match replay(&loaded, claims, request, salt)? {
+    let replayed = match fetch_model(&network, claims).await? {
+        Fetched::Tensors(loaded) => replay(&loaded, claims, request, salt)?,
+        Fetched::Language { manifest, model } => {
+            let Some(response) = &contents.response else {
+                let hint = Some("name it with --response, or put it beside the receipt".to_owned());
+                let reason = "a replay of a chat needs its answer, too".to_owned();
+                return Err(Failure::BadArgument { reason, hint }.into());
+            };
+            replay_chat(&model, &manifest, claims, (request, response), salt)?
+        }
+    };
+    Ok(match replayed {
         Replay::Equal => Outcome::Passed { detail: "this machine gives the same bits".to_owned() },
         Replay::Different { what, expected, got } => {
             Outcome::Failed { expected: format!("{what}: {expected}"), got }
@@ -149,13 +160,26 @@ async fn run_again(context: &Context<'_>, contents: &Contents, report: &Report) 
     })
 }
 
-async fn fetch_model(network: &Network, claims: &Receipt) -> Result<Loaded> {
+/// A model, ready to run.
+enum Fetched {
+    Tensors(Loaded),
+    Language { manifest: Box<ModelManifest>, model: TextModel },
+}
+
+async fn fetch_model(network: &Network, claims: &Receipt) -> Result<Fetched> {
     let manifest = network.blobs.get_small(claims.model.manifest_blob(), MANIFEST_BYTES_MAX as u64).await;
     let manifest = ModelManifest::from_bytes(&manifest.context("cannot fetch the model")?.bytes)?;
     let graph = network.blobs.get(manifest.graph).await?.bytes;
     let weights = network.blobs.get(manifest.weights).await?.bytes;
+    let engine = EngineConfig::default().engine()?;
+    if manifest.language.is_some() {
+        let model = load_language(&engine, &manifest, (graph, weights), &Limits::default());
+        let model =
+            model.map_err(|reason| anyhow::anyhow!("the model is not what its manifest says: {reason}"))?;
+        return Ok(Fetched::Language { manifest: Box::new(manifest), model });
+    }
     let model = Arc::new(Model::from_parts(&graph, &weights, &Limits::default())?);
-    Ok(Loaded { session: EngineConfig::default().engine()?.prepare(model)?, manifest })
+    Ok(Fetched::Tensors(Loaded { session: engine.prepare(model)?, manifest }))
 }
 
 /// One line for each check, skipped ones as plainly as failed ones.
