@@ -32,7 +32,7 @@ pub mod verify;
 pub use engine::{gguf, model, onnx};
 pub use files::{config, journal, journal_block};
 pub use store::{code, shards};
-pub use text::{api, infer, payment, tensor_json, terms, text};
+pub use text::{api, chat, infer, payment, tensor_json, terms, text};
 pub use types::{
     block, genesis, holder_ack, inclusion_proof, layout, manifest, receipt, revision, tensor, transaction,
 };
@@ -56,7 +56,7 @@ const fn body(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, r
 }
 
 /// All of them.
-pub const BODIES: [Body; 25] = [
+pub const BODIES: [Body; 26] = [
     body("receipt", receipt, seeds::receipts, 5000),
     body("layout", layout, seeds::layouts, 5000),
     body("manifest", manifest, seeds::manifests, 5000),
@@ -70,6 +70,7 @@ pub const BODIES: [Body; 25] = [
     body("text", text, seeds::texts, 5000),
     body("tensor_json", tensor_json, seeds::tensors_json, 5000),
     body("infer", infer, seeds::calls, 3000),
+    body("chat", chat, seeds::chats, 5000),
     body("api", api, seeds::bodies, 3000),
     body("payment", payment, seeds::payments, 3000),
     body("terms", terms, seeds::terms, 3000),

@@ -11,6 +11,7 @@ use nabla_types::{
     BlobId, ModelId, NetworkId, NodeId, Opg, RepoName,
     api::{ErrorBody, ErrorInfo, Resource},
     cbor,
+    chat::{AnswerHead, ChatWriter, FinishReason, WrittenToken, done_event, receipt_event},
     payment::{CallTerms, Nonce},
     receipt::Price,
 };
@@ -177,6 +178,36 @@ pub fn calls() -> Vec<Vec<u8>> {
     let examples = EXAMPLES.iter().map(example);
     let calls = exact("request").chain(exact("response")).map(str::to_owned).chain(examples);
     calls.map(String::into_bytes).collect()
+}
+
+/// Chats: requests with every member, answers, whole streams.
+#[must_use]
+pub fn chats() -> Vec<Vec<u8>> {
+    let mut chats: Vec<Vec<u8>> =
+        calls().into_iter().filter(|call| !call.starts_with(b"{\"model_name\"")).collect();
+    let nonce = Nonce([9; 32]);
+    chats.push(
+        format!(
+            r#"{{"model":"a/b","nonce":"{nonce}","messages":[{{"role":"system","content":"x","name":"n"}}],"max_completion_tokens":5,"temperature":0.7,"top_p":0.9,"top_k":3,"min_p":0.1,"frequency_penalty":-1,"presence_penalty":1,"repetition_penalty":1.1,"logit_bias":{{"7":-100}},"stop":["a","b"],"seed":9,"logprobs":true,"top_logprobs":2,"response_format":{{"type":"json_schema","json_schema":{{"name":"a","schema":{{"a":[1,-2,0.5,null,true,"b"]}}}}}},"stream":true,"stream_options":{{"include_usage":true}}}}"#
+        )
+        .into_bytes(),
+    );
+    let head = AnswerHead {
+        nonce,
+        started_ms: 1,
+        model: "a/b".parse().expect("a name"),
+        model_id: nabla_types::ModelId([1; 32]),
+        stream: true,
+        logprobs: false,
+    };
+    let mut writer = ChatWriter::new(head.clone());
+    let mut stream = writer.token(WrittenToken { token: 1, text: "a".to_owned(), logprob: None });
+    stream.extend(writer.finish("b", FinishReason::Stop, 3));
+    chats.push(stream.clone());
+    stream.extend(receipt_event(&head, &[1, 2, 3], nabla_types::receipt::Salt([2; 32])));
+    stream.extend(done_event());
+    chats.push(stream);
+    chats
 }
 
 /// JSON bodies of the interface that have no vector.

@@ -11,7 +11,8 @@ use nabla_types::{
     },
     cbor,
     chain::{Account, NodeRecord, Payment, RepoRecord, StoredBlob},
-    manifest::path_is_safe,
+    chat::{ChatContent, ChatRequest, EventReader, StreamItem, is_chat},
+    manifest::{LanguageTerms, path_is_safe},
     payment::{AccountSignature, Nonce, SignedAuthorization},
     receipt::{Commitment, Salt},
     signature::Signature,
@@ -72,6 +73,32 @@ pub fn infer(bytes: &[u8]) {
     let response = json::<InferResponse>(bytes).map(|response| response.outputs);
     for tensor in request.into_iter().chain(response).flatten() {
         named_tensor(tensor, bytes);
+    }
+}
+
+/// A chat's request, its answer, and a stream however it is cut.
+pub fn chat(bytes: &[u8]) {
+    if let Some(request) = accepted(ChatRequest::from_bytes(bytes), bytes) {
+        let written = serde_json::to_vec(&request).expect("what was read can be written");
+        assert_eq!(ChatRequest::from_bytes(&written).as_ref(), Ok(&request), "reads back as another request");
+        let terms = LanguageTerms { context_length: 512, template_bytes: u32::MAX };
+        assert!(request.tokens_in_max(&terms) <= 512 && request.tokens_out_max(&terms) <= 512);
+        assert_eq!(request.sampling(&terms).seed, request.seed());
+        assert!(is_chat(bytes), "a request that would be taken for another");
+    }
+    let _ = accepted(ChatContent::from_bytes(bytes), bytes);
+    let (mut whole, mut cut) = (EventReader::default(), EventReader::default());
+    whole.push(bytes);
+    let mut events = Vec::new();
+    for piece in bytes.chunks(usize::from(bytes.first().copied().unwrap_or(0)) + 1) {
+        cut.push(piece);
+        while let Ok(Some(event)) = cut.next_event() {
+            events.push(event);
+        }
+    }
+    for event in events {
+        let _ = accepted(StreamItem::of(&event), bytes);
+        assert_eq!(whole.next_event().as_ref(), Ok(&Some(event)), "events depend on where a stream is cut");
     }
 }
 

@@ -89,7 +89,7 @@ fn tensor() {
 
 #[test]
 fn text_and_json() {
-    ["text", "infer", "api", "payment", "terms"].iter().for_each(|name| check(name));
+    ["text", "infer", "chat", "api", "payment", "terms"].iter().for_each(|name| check(name));
 }
 
 #[test]

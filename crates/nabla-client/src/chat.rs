@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use nabla_types::{
     api::{INFER_BYTES_MAX, PaymentPayload},
     chat::{CHAT_RESPONSE_BYTES_MAX, ChatContent, ChatRequest, EventReader, StreamItem},
+    embed::{EmbedRequest, EmbedResponse},
     payment::Nonce,
 };
 use reqwest::Response;
@@ -25,6 +26,15 @@ use crate::{
 pub struct ChatAnswer {
     /// What it says.
     pub content: ChatContent,
+    /// What went to and fro, and the receipt.
+    pub paid: Answer,
+}
+
+/// Vectors that were paid for, and whose receipt holds.
+#[derive(Debug, Clone)]
+pub struct EmbedAnswer {
+    /// One for each text, of length 1.
+    pub vectors: Vec<Vec<f32>>,
     /// What went to and fro, and the receipt.
     pub paid: Answer,
 }
@@ -67,6 +77,27 @@ impl GatewayClient {
             on_text(&answer.content.text);
         }
         Ok(answer)
+    }
+
+    /// A vector for each text: ask for the terms, pay, and check the receipt as for any call.
+    ///
+    /// # Errors
+    /// As [`chat`](Self::chat).
+    pub async fn embed(&self, request: &EmbedRequest, spending: Spending<'_>) -> Result<EmbedAnswer, Error> {
+        request.check()?;
+        let body = Bytes::from(serde_json::to_vec(request).expect("a request is plain data"));
+        let terms = self.terms(&body).await?;
+        check_asked(&request.model, request.model_id, &terms)?;
+        let payment = self.pay(&terms, spending)?;
+        let said = whole(body.clone(), self.send_paid(&body, &payment).await?).await?;
+        let paid = self.checked(request.nonce, said, &payment)?;
+        let bad = |reason: String| Error::BadReceipt { reason };
+        let answer = EmbedResponse::from_bytes(&paid.response).map_err(|error| bad(error.to_string()))?;
+        if answer.data.len() != request.input.len() {
+            return Err(bad(format!("{} vectors for {} texts", answer.data.len(), request.input.len())));
+        }
+        let vectors = answer.data.into_iter().map(|one| one.embedding).collect();
+        Ok(EmbedAnswer { vectors, paid })
     }
 
     fn check_chat(

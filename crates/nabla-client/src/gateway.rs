@@ -18,6 +18,7 @@ use nabla_types::{
         PaymentPayload, PaymentRequired, PaymentRequirements,
     },
     chat::is_chat,
+    embed::is_embed,
     payment::{Nonce, SignedAuthorization},
     receipt::{RECEIPT_BYTES_MAX, Receipt, Salt},
     tensor::TensorJson,
@@ -93,7 +94,11 @@ impl GatewayClient {
 
     /// Where this request goes.
     fn url_for(&self, body: &[u8]) -> String {
-        let route = if is_chat(body) { "chat" } else { "infer" };
+        let route = match (is_chat(body), is_embed(body)) {
+            (true, _) => "chat",
+            (_, true) => "embed",
+            _ => "infer",
+        };
         format!("{}/nabla/v1/{route}", self.base)
     }
 

@@ -27,7 +27,7 @@ mod ledger;
 pub mod publish;
 
 pub use blobs::{BlobClient, Fetched, Progress, RejectedShard};
-pub use chat::{ChatAnswer, new_nonce};
+pub use chat::{ChatAnswer, EmbedAnswer, new_nonce};
 pub use error::Error;
 pub use gateway::{Answer, GatewayClient, Spending};
 pub use http::{Http, body, send};

@@ -29,7 +29,7 @@ pub(crate) struct Job {
     pub(crate) nonce: Nonce,
     /// The request, byte for byte.
     pub(crate) request: Bytes,
-    pub(crate) is_chat: bool,
+    pub(crate) is_language: bool,
     /// `None` if the model is no longer the one that the name stands for, so that its manifest is not at hand.
     pub(crate) work: Option<Work>,
 }
@@ -87,7 +87,7 @@ pub(crate) fn check(answer: &JobAnswer, job: &Job, bounds: &Bounds) -> Result<Re
 
 /// What a gateway cannot check of a chat. It has not failed either.
 fn is_excused(name: CheckName, job: &Job) -> bool {
-    job.is_chat && name == CheckName::Inputs
+    job.is_language && name == CheckName::Inputs
 }
 
 fn check_claims(claims: &Receipt, job: &Job, bounds: &Bounds) -> Result<(), String> {

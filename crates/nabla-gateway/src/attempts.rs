@@ -202,7 +202,7 @@ impl<B: Backend> Attempts<'_, B> {
     /// The whole answer at once.
     async fn run_whole(&self, provider: &Provider) -> Result<JobAnswer, Failure> {
         let config = &self.shared.config;
-        let limit_ms = if self.job.is_chat { config.chat_timeout_ms } else { config.attempt_timeout_ms };
+        let limit_ms = if self.job.is_language { config.chat_timeout_ms } else { config.attempt_timeout_ms };
         let run = self.shared.backend.run(provider, self.job.payment, self.job.request.clone());
         let result = timeout(Duration::from_millis(limit_ms), run).await;
         self.answered(provider, result.map_err(|_| limit_ms))

@@ -226,7 +226,7 @@ impl Call {
             revision,
             nonce: self.request.nonce,
             request: self.bytes.clone(),
-            is_chat: self.request.chat().is_some(),
+            is_language: self.request.route() != "infer",
             work: None,
         }
     }

@@ -80,7 +80,7 @@ impl<B: Backend> Shared<B> {
 
     /// The terms of a call. `error` says why payment is asked for.
     pub(crate) fn terms(&self, request: &CallRequest, quote: &Quote, error: &str) -> PaymentRequired {
-        quote.terms(&request.model, &self.backend.network(), &self.config, error)
+        quote.terms(request, &self.backend.network(), &self.config, error)
     }
 
     /// A 402 for `request`, for this reason.

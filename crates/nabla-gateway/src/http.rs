@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `GET /nabla/v1/network` | which network this is |
 //! | `GET /nabla/v1/models/{owner}/{name}` | a model, its price, who would run it |
-//! | `POST /nabla/v1/quote` | an `InferRequest` or a `ChatRequest`; the terms of its 402, as 200 |
+//! | `POST /nabla/v1/embed` | an `EmbedRequest`, likewise; vectors of texts |
+//! | `POST /nabla/v1/quote` | any of these; the terms of its 402, as 200 |
 //! | `POST /nabla/v1/infer` | an `InferRequest`; without payment its terms as 402, with payment its answer |
 //! | `POST /nabla/v1/chat` | a `ChatRequest`, likewise; its answer in one piece or in server-sent events |
 //!
@@ -56,6 +57,7 @@ pub(crate) fn routes<B: Backend>(shared: Arc<Shared<B>>) -> Router {
         .route("/nabla/v1/quote", post(quote))
         .route("/nabla/v1/infer", post(infer))
         .route("/nabla/v1/chat", post(chat))
+        .route("/nabla/v1/embed", post(embed))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(INFER_BYTES_MAX))
@@ -90,6 +92,10 @@ async fn infer<B: Backend>(State(shared): Of<B>, request: Request) -> Result<Res
 
 async fn chat<B: Backend>(State(shared): Of<B>, request: Request) -> Result<Response, Error> {
     paid(shared, request, CallRequest::parse_chat).await
+}
+
+async fn embed<B: Backend>(State(shared): Of<B>, request: Request) -> Result<Response, Error> {
+    paid(shared, request, CallRequest::parse_embed).await
 }
 
 /// A request that is to be paid for.

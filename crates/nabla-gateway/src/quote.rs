@@ -17,8 +17,6 @@ use nabla_types::{
     BlobId, ModelId, Opg, RepoName,
     api::{NetworkInfo, PaymentRequired, Resource},
     chain::RevisionRecord,
-    chat::ChatRequest,
-    manifest::LanguageTerms,
     payment::CallTerms,
     receipt::{Price, Usage},
 };
@@ -77,16 +75,22 @@ impl Work {
             return Err(Error::OtherModel { name: request.model.clone(), asked, newest });
         }
         let work = match (&request.asked, resolved.manifest.language) {
-            (Asked::Chat(chat), Some(terms)) => Self::of_chat(resolved, chat, &terms)?,
+            (Asked::Chat(chat), Some(terms)) => {
+                let (tokens_in, tokens_out) = (chat.tokens_in_max(&terms), chat.tokens_out_max(&terms));
+                Self::of_tokens(resolved, tokens_in.into(), tokens_out.into())?
+            }
+            (Asked::Vectors(embed), Some(terms)) => {
+                Self::of_tokens(resolved, embed.tokens_in_max(&terms), 0)?
+            }
             (Asked::Tensors(shapes), None) => Self::of_shapes(resolved, shapes.iter().map(Vec::as_slice))?,
-            (Asked::Chat(_), None) => {
+            (Asked::Chat(_) | Asked::Vectors(_), None) => {
                 let reason =
-                    format!("{} takes tensors, not conversations: send it to /nabla/v1/infer", request.model);
+                    format!("{} takes tensors, no texts: send them to /nabla/v1/infer", request.model);
                 return Err(Error::BadInput { reason });
             }
             (Asked::Tensors(_), Some(_)) => {
                 let reason =
-                    format!("{} takes conversations, not tensors: send it to /nabla/v1/chat", request.model);
+                    format!("{} takes texts, no tensors: send them to /nabla/v1/chat", request.model);
                 return Err(Error::BadInput { reason });
             }
         };
@@ -108,13 +112,11 @@ impl Work {
         Ok(Self { model, revision, kernel_spec, usage, macs_per_token, royalty })
     }
 
-    fn of_chat(resolved: &Resolved, chat: &ChatRequest, terms: &LanguageTerms) -> Result<Self, Error> {
-        let (tokens_in, tokens_out) = (chat.tokens_in_max(terms), chat.tokens_out_max(terms));
-        let usage =
-            resolved.manifest.usage_of_tokens(tokens_in.into(), tokens_out.into()).ok_or_else(|| {
-                let reason = "the conversation may take more than 2^64 multiply-accumulates".to_owned();
-                Error::BadInput { reason }
-            })?;
+    fn of_tokens(resolved: &Resolved, tokens_in: u64, tokens_out: u64) -> Result<Self, Error> {
+        let usage = resolved.manifest.usage_of_tokens(tokens_in, tokens_out).ok_or_else(|| {
+            let reason = "the texts may take more than 2^64 multiply-accumulates".to_owned();
+            Error::BadInput { reason }
+        })?;
         Ok(Self { usage, ..Self::of_shapes(resolved, std::iter::empty())? })
     }
 
@@ -160,12 +162,12 @@ impl Quote {
     /// The terms of the best offer, as x402 writes them. `error` says why payment is asked for.
     pub(crate) fn terms(
         &self,
-        name: &RepoName,
+        request: &CallRequest,
         network: &NetworkInfo,
         config: &Config,
         error: &str,
     ) -> PaymentRequired {
-        let route = if self.work.macs_per_token.is_some() { "chat" } else { "infer" };
+        let (name, route) = (&request.model, request.route());
         let offer = x402::Offer {
             chain_id: network.chain_id,
             call: self.work.call(name, network),

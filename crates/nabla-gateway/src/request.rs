@@ -12,6 +12,7 @@ use std::{fmt, marker::PhantomData};
 use nabla_types::{
     ModelId, RepoName,
     chat::{ChatRequest, is_chat},
+    embed::{EmbedRequest, is_embed},
     payment::Nonce,
     tensor::{RANK_MAX, element_count},
 };
@@ -41,12 +42,27 @@ pub(crate) enum Asked {
     Tensors(Vec<Vec<u64>>),
     /// The next turn of a conversation.
     Chat(Box<ChatRequest>),
+    /// Vectors of texts.
+    Vectors(Box<EmbedRequest>),
 }
 
 impl CallRequest {
     /// Read a request's bytes, whichever it is.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        if is_chat(bytes) { Self::parse_chat(bytes) } else { Self::parse_tensors(bytes) }
+        if is_chat(bytes) {
+            Self::parse_chat(bytes)
+        } else if is_embed(bytes) {
+            Self::parse_embed(bytes)
+        } else {
+            Self::parse_tensors(bytes)
+        }
+    }
+
+    /// Read an `EmbedRequest`.
+    pub(crate) fn parse_embed(bytes: &[u8]) -> Result<Self, Error> {
+        let embed = EmbedRequest::from_bytes(bytes).map_err(|error| Error::BadChat { error })?;
+        let (model, model_id, nonce) = (embed.model.clone(), embed.model_id, embed.nonce);
+        Ok(Self { model, model_id, nonce, asked: Asked::Vectors(Box::new(embed)) })
     }
 
     /// Read a `ChatRequest`.
@@ -60,7 +76,16 @@ impl CallRequest {
     pub(crate) fn chat(&self) -> Option<&ChatRequest> {
         match &self.asked {
             Asked::Chat(chat) => Some(chat),
-            Asked::Tensors(_) => None,
+            Asked::Tensors(_) | Asked::Vectors(_) => None,
+        }
+    }
+
+    /// Where it is asked.
+    pub(crate) fn route(&self) -> &'static str {
+        match self.asked {
+            Asked::Tensors(_) => "infer",
+            Asked::Chat(_) => "chat",
+            Asked::Vectors(_) => "embed",
         }
     }
 

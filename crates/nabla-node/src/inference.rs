@@ -15,6 +15,7 @@
 //! caller, and what was made until then is settled: see `chat`.
 
 mod chat;
+mod embed;
 mod job;
 mod transcript;
 

@@ -37,7 +37,7 @@ pub use reader::{ChatContent, EVENT_BYTES_MAX, EventReader, StreamItem};
 pub use request::{
     BIASES_MAX, CHAT_REQUEST_BYTES_MAX, ChatMessage, ChatRequest, FormatKind, JsonSchema, LOGPROBS_MAX,
     MAX_TOKENS_DEFAULT, MESSAGES_MAX, ResponseFormat, Role, SCHEMA_NODES_MAX, STOP_BYTES_MAX, STOPS_MAX,
-    Schema, Stops, StreamOptions, is_chat,
+    Schema, Stops, StreamOptions, is_chat, is_completion,
 };
 pub use writer::{AnswerHead, ChatWriter, WrittenToken, done_event, failed_event, receipt_event};
 
@@ -94,7 +94,9 @@ impl ChatError {
     }
 }
 
-fn member(member: &'static str, expected: impl Into<String>, got: impl ToString) -> ChatError {
+pub(crate) use request::{bounded, has_member, read_object};
+
+pub(crate) fn member(member: &'static str, expected: impl Into<String>, got: impl ToString) -> ChatError {
     ChatError::Member { member, expected: expected.into(), got: got.to_string() }
 }
 

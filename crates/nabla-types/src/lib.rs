@@ -18,6 +18,7 @@
 //! | [`chain`] | genesis, transactions, blocks and proofs |
 //! | [`api`] | JSON bodies of the HTTP interface |
 //! | [`chat`] | chats with language models, and the bytes of their answers |
+//! | [`embed`] | texts as vectors |
 //!
 //! # When things go wrong
 //! Decoders check sizes before they allocate, use up their input and answer with an error that says
@@ -28,6 +29,7 @@ pub mod api;
 pub mod cbor;
 pub mod chain;
 pub mod chat;
+pub mod embed;
 pub mod id;
 pub mod layout;
 pub mod manifest;

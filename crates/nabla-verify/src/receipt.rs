@@ -11,6 +11,7 @@ use nabla_types::{
     cbor,
     chain::InclusionProof,
     chat::is_chat,
+    embed::{is_embed, is_embed_answer},
     payment::Nonce,
     receipt::{Commitment, CommitmentLabel, Receipt, Salt, SignedReceipt, TensorCommitment},
     tensor::{NamedTensor, TensorJson},
@@ -139,6 +140,9 @@ fn request_content(claims: &Receipt, salt: Salt, bytes: &[u8]) -> Outcome {
     if is_chat(bytes) {
         return chat::asked(claims, bytes);
     }
+    if is_embed(bytes) {
+        return chat::asked_vectors(claims, bytes);
+    }
     let request: InferRequest = match serde_json::from_slice(bytes) {
         Ok(request) => request,
         Err(error) => return failed("a request in JSON", error),
@@ -177,6 +181,9 @@ pub(crate) fn other_model(claims: &Receipt, model: &RepoName, model_id: ModelId)
 fn response_content(claims: &Receipt, salt: Salt, bytes: &[u8]) -> Outcome {
     if chat::is_answer(bytes) {
         return chat::answered(claims, salt, bytes);
+    }
+    if is_embed_answer(bytes) {
+        return chat::answered_vectors(claims, salt, bytes);
     }
     let response: InferResponse = match serde_json::from_slice(bytes) {
         Ok(response) => response,

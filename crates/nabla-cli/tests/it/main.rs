@@ -3,6 +3,7 @@
 //! `NABLA_BLESS=1` writes the snapshots anew; read the difference before you commit it.
 
 mod bad_input;
+mod chat;
 mod demo;
 mod dev;
 mod docs;

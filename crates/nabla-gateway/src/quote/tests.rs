@@ -120,7 +120,7 @@ fn terms_are_x402s() {
         ledger_url: String::new(),
         gateway: NodeId([3; 32]),
     };
-    let terms = quote.terms(&name(), &network, &Config::new("http://gateway"), "why");
+    let terms = quote.terms(&request(&[1]), &network, &Config::new("http://gateway"), "why");
     let json = serde_json::to_value(&terms).expect("terms are JSON");
     assert_eq!(json["x402Version"], 2);
     assert_eq!(json["resource"]["url"], "http://gateway/nabla/v1/infer");

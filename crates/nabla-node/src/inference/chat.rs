@@ -33,14 +33,16 @@ use nabla_engine::{
     language::{Event, Finish, Generation},
 };
 use nabla_types::{
-    PaymentId,
+    ModelId, PaymentId, RepoName,
     api::{HEADER_SALT, INFER_BYTES_MAX},
     chain::{Payment, PaymentStatus},
     chat::{
-        AnswerHead, CHAT_RESPONSE_BYTES_MAX, ChatError, ChatRequest, ChatWriter, FinishReason, PROMPT_TOKENS,
-        TOKENS, done_event, failed_event, receipt_event, tokens_tensor,
+        AnswerHead, CHAT_RESPONSE_BYTES_MAX, ChatError, ChatRequest, ChatWriter, FinishReason, TOKENS,
+        done_event, failed_event, receipt_event, tokens_tensor,
     },
-    receipt::{CommitmentLabel, Evidence, Receipt, Salt, SignedReceipt, TensorCommitment},
+    manifest::ModelManifest,
+    payment::Nonce,
+    receipt::{CommitmentLabel, Evidence, Receipt, Salt, Sampling, SignedReceipt, TensorCommitment, Usage},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc, oneshot},
@@ -55,7 +57,7 @@ use crate::{
     clock::now_ms,
     files::random_bytes,
     http::{Answer, Problem},
-    language::{Ask, generation_of, prompt_of, written},
+    language::{Ask, generation_of, prompt_commitments, prompt_of, written},
     models::LoadedLanguage,
     transcripts::Transcript,
 };
@@ -70,26 +72,34 @@ const EVENTS_MAX: usize = 64;
 const END_BYTES: usize = 1 << 20;
 
 /// What is sent.
-enum Part {
+pub(super) enum Part {
     /// First.
     Start(Salt),
     Event(Bytes),
 }
 
-/// Answer a chat, in one piece or as a stream. The permit is held until it is done.
-pub(super) async fn answer(
+/// An answer on its way.
+pub(super) enum Begun {
+    /// It is here.
+    Whole(Box<Response>),
+    /// It comes. Whoever drops this has gone away.
+    Stream { parts: mpsc::Receiver<Part>, refusal: oneshot::Receiver<Problem> },
+}
+
+/// Answer a chat in one piece, or begin to answer it as a stream. The permit is held until it is done.
+pub(super) async fn begin(
     node: Arc<Inference>,
     payment: PaymentId,
     body: Bytes,
     permit: OwnedSemaphorePermit,
-) -> Answer<Response> {
+) -> Answer<Begun> {
     let request = ChatRequest::from_bytes(&body).map_err(bad_chat)?;
     if !request.stream {
         let transcript = node.answer_chat(payment, request, body, None).await;
         drop(permit);
-        return transcript.map(into_response);
+        return transcript.map(|transcript| Begun::Whole(Box::new(into_response(transcript))));
     }
-    let (parts, mut receiver) = mpsc::channel(EVENTS_MAX);
+    let (parts, receiver) = mpsc::channel(EVENTS_MAX);
     let (refused, refusal) = oneshot::channel();
     tokio::spawn(async move {
         let mut sink = Sink { parts, has_begun: false };
@@ -102,7 +112,16 @@ pub(super) async fn answer(
             Err(problem) => drop(refused.send(problem)),
         }
     });
-    let Some(Part::Start(salt)) = receiver.recv().await else {
+    Ok(Begun::Stream { parts: receiver, refusal })
+}
+
+/// The response, once a stream has begun.
+pub(super) async fn response(begun: Begun) -> Answer<Response> {
+    let (mut parts, refusal) = match begun {
+        Begun::Whole(response) => return Ok(*response),
+        Begun::Stream { parts, refusal } => (parts, refusal),
+    };
+    let Some(Part::Start(salt)) = parts.recv().await else {
         return Err(refusal.await.unwrap_or_else(|_| {
             Problem::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -116,7 +135,7 @@ pub(super) async fn answer(
         (CACHE_CONTROL.as_str(), "no-store".to_owned()),
         (HEADER_SALT, salt.to_string()),
     ];
-    Ok((headers, Body::new(Events(receiver))).into_response())
+    Ok((headers, Body::new(Events(parts))).into_response())
 }
 
 /// Where a stream goes.
@@ -224,23 +243,11 @@ impl Inference {
 
     async fn chat_order(&self, payment: PaymentId, request: ChatRequest) -> Answer<Order> {
         let payment = self.reserved(payment).await?;
-        if request.model != payment.name || request.model_id.is_some_and(|asked| asked != payment.model) {
-            let (name, model) = (&payment.name, payment.model);
-            return Err(unfit(
-                "wrong_model",
-                format!("the payment is for {name} (model {model}), not for what is asked"),
-            ));
-        }
+        check_model(&payment, &request.model, request.model_id)?;
         let loaded = self.models.get_language(payment.model).await.map_err(model_problem)?;
         let terms = loaded.manifest.language.unwrap_or_default();
         let tokens = (request.tokens_in_max(&terms), request.tokens_out_max(&terms));
-        let usage = loaded.manifest.usage_of_tokens(tokens.0.into(), tokens.1.into());
-        let amount = usage.and_then(|usage| payment.price.amount(&usage));
-        if amount.is_none_or(|amount| amount > payment.amount) {
-            let needed = amount.map_or("more than there is".to_owned(), |amount| format!("{amount} OPG"));
-            let text = format!("the call costs up to {needed}, the payment reserves {} OPG", payment.amount);
-            return Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "underpaid", text));
-        }
+        check_funds(&payment, &loaded.manifest, (tokens.0.into(), tokens.1.into()))?;
         // A long conversation takes a while to become tokens.
         let (model, request) = (loaded.model.clone(), Arc::new(request));
         let asked = request.clone();
@@ -262,37 +269,51 @@ impl Inference {
         Ok(Order { payment, request, loaded, generation, until })
     }
 
-    /// Sign what was made, and keep it.
+    /// Keep a chat.
     fn keep_chat(&self, order: &Order, prompt: &[u32], made: Made, body: &Bytes) -> Answer<Transcript> {
         let Made { tokens, response, started_ms, salt } = made;
+        let Order { payment, request, loaded, .. } = order;
+        let usage = loaded.manifest.usage_of_tokens(prompt.len() as u64, tokens.len() as u64);
+        let usage =
+            usage.ok_or_else(|| unfit("bad_input", "the conversation costs more than 2^64 operations"))?;
+        let commitment = salt.commit(&CommitmentLabel::Output(TOKENS), &tokens_tensor(&tokens).to_bytes());
+        let billed = Billed {
+            nonce: request.nonce,
+            inputs: prompt_commitments(salt, prompt, None),
+            outputs: vec![TensorCommitment { name: TOKENS.to_owned(), commitment }],
+            sampling: Some(request.sampling(&loaded.manifest.language.unwrap_or_default())),
+            usage,
+            kernel_spec: loaded.manifest.kernel_spec,
+            response,
+            started_ms,
+            salt,
+        };
+        self.keep_billed(payment, billed, body)
+    }
+
+    /// Sign what was made, and keep it.
+    pub(super) fn keep_billed(&self, payment: &Payment, billed: Billed, body: &Bytes) -> Answer<Transcript> {
+        let Billed { nonce, inputs, outputs, sampling, usage, kernel_spec, response, started_ms, salt } =
+            billed;
         if response.len() > INFER_BYTES_MAX {
             let text =
                 format!("the answer has {} bytes, at most {INFER_BYTES_MAX} can be given", response.len());
             return Err(unfit("answer_too_large", text));
         }
-        let Order { payment, request, loaded, .. } = order;
-        let terms = loaded.manifest.language.unwrap_or_default();
-        let usage = loaded.manifest.usage_of_tokens(prompt.len() as u64, tokens.len() as u64);
-        let usage =
-            usage.ok_or_else(|| unfit("bad_input", "the conversation costs more than 2^64 operations"))?;
-        let commit = |name: &str, label: CommitmentLabel<'_>, tokens: &[u32]| {
-            let commitment = salt.commit(&label, &tokens_tensor(tokens).to_bytes());
-            vec![TensorCommitment { name: name.to_owned(), commitment }]
-        };
         let receipt = Receipt {
             network: self.network,
             provider: self.key.id(),
-            nonce: request.nonce,
-            model_name: request.model.clone(),
+            nonce,
+            model_name: payment.name.clone(),
             revision: payment.revision,
             model: payment.model,
             runtime: nabla_engine::RUNTIME.to_owned(),
-            kernel_spec: loaded.manifest.kernel_spec,
+            kernel_spec,
             request: salt.commit(&CommitmentLabel::Request, body),
             response: salt.commit(&CommitmentLabel::Response, &response),
-            inputs: commit(PROMPT_TOKENS, CommitmentLabel::Input(PROMPT_TOKENS), prompt),
-            outputs: commit(TOKENS, CommitmentLabel::Output(TOKENS), &tokens),
-            sampling: Some(request.sampling(&terms)),
+            inputs,
+            outputs,
+            sampling,
             usage,
             price: payment.price,
             amount: payment.price.amount(&usage).unwrap_or_default(),
@@ -307,6 +328,40 @@ impl Inference {
         self.transcripts.put(payment.payment, receipt.id(), &transcript).map_err(own_fault)?;
         Ok(transcript)
     }
+}
+
+/// What a receipt says of a text model's work, beside the payment.
+pub(super) struct Billed {
+    pub(super) nonce: Nonce,
+    pub(super) inputs: Vec<TensorCommitment>,
+    pub(super) outputs: Vec<TensorCommitment>,
+    pub(super) sampling: Option<Sampling>,
+    pub(super) usage: Usage,
+    pub(super) kernel_spec: u32,
+    pub(super) response: Vec<u8>,
+    pub(super) started_ms: u64,
+    pub(super) salt: Salt,
+}
+
+/// The payment must be for what is asked.
+pub(super) fn check_model(payment: &Payment, model: &RepoName, model_id: Option<ModelId>) -> Answer<()> {
+    if *model == payment.name && model_id.is_none_or(|asked| asked == payment.model) {
+        return Ok(());
+    }
+    let (name, model) = (&payment.name, payment.model);
+    Err(unfit("wrong_model", format!("the payment is for {name} (model {model}), not for what is asked")))
+}
+
+/// The payment must cover the most that so many tokens, read and made, can cost.
+pub(super) fn check_funds(payment: &Payment, manifest: &ModelManifest, tokens: (u64, u64)) -> Answer<()> {
+    let usage = manifest.usage_of_tokens(tokens.0, tokens.1);
+    let amount = usage.and_then(|usage| payment.price.amount(&usage));
+    if amount.is_some_and(|amount| amount <= payment.amount) {
+        return Ok(());
+    }
+    let needed = amount.map_or("more than there is".to_owned(), |amount| format!("{amount} OPG"));
+    let text = format!("the call costs up to {needed}, the payment reserves {} OPG", payment.amount);
+    Err(Problem::new(StatusCode::PAYMENT_REQUIRED, "underpaid", text))
 }
 
 /// Answer, token by token.
@@ -395,7 +450,7 @@ async fn next(
     }
 }
 
-fn bad_chat(error: ChatError) -> Problem {
+pub(super) fn bad_chat(error: ChatError) -> Problem {
     let hint = error.hint();
     let problem = match &error {
         ChatError::TooLong { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error),
@@ -409,7 +464,7 @@ fn bad_chat(error: ChatError) -> Problem {
 }
 
 /// What the engine said to a request.
-fn refused(error: Error) -> Problem {
+pub(super) fn refused(error: Error) -> Problem {
     match error {
         Error::Busy { .. } => Problem::new(StatusCode::TOO_MANY_REQUESTS, "node_busy", error),
         Error::Kernels { .. } | Error::FloatMode { .. } | Error::Step { .. } | Error::NoToken { .. } => {

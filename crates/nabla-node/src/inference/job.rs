@@ -15,11 +15,15 @@ use nabla_types::{
     api::{HEADER_PAYMENT_ID, HEADER_RECEIPT, HEADER_SALT, INFER_BYTES_MAX, InferRequest, InferResponse},
     chain::{Payment, PaymentStatus, Tx},
     chat::is_chat,
+    embed::is_embed,
     receipt::{CommitmentLabel, Evidence, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
     tensor::NamedTensor,
 };
 
-use super::{Inference, chat};
+use super::{
+    Inference,
+    chat::{self, Begun},
+};
 use crate::{
     clock::now_ms,
     files::random_bytes,
@@ -43,13 +47,19 @@ pub(super) async fn post_job(
         let permit = node.jobs.permit()?;
         let body = read_body(body).await?;
         if is_chat(&body) {
-            return chat::answer(node, payment, body, permit).await;
+            return chat::begin(node, payment, body, permit).await;
         }
-        let answer = node.answer(payment, body).await.map(into_response);
+        let answer = if is_embed(&body) {
+            node.answer_vectors(payment, body).await
+        } else {
+            node.answer(payment, body).await
+        };
+        let answer = answer.map(into_response);
         drop(permit);
-        answer
+        answer.map(|response| Begun::Whole(Box::new(response)))
     });
-    job.await?
+    // A stream is waited for here: it ends with its caller.
+    chat::response(job.await??).await
 }
 
 /// The request, within its limits of size and time.

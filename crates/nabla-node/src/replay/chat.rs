@@ -1,19 +1,18 @@
-//! A chat, checked in one pass over its tokens.
+//! A chat, checked in one pass over its tokens; vectors, made again.
 
 use nabla_engine::{
     Error, Limits,
     language::{Finish, TextModel, replay},
 };
 use nabla_types::{
-    chat::{
-        AnswerHead, ChatContent, ChatRequest, ChatWriter, FinishReason, PROMPT_TOKENS, TOKENS, tokens_tensor,
-    },
+    chat::{AnswerHead, ChatContent, ChatRequest, ChatWriter, FinishReason, TOKENS, tokens_tensor},
+    embed::{EMBEDDINGS, EmbedRequest, EmbedResponse, is_embed},
     manifest::{LanguageTerms, ModelManifest},
     receipt::{CommitmentLabel, Receipt, Salt, TensorCommitment},
 };
 
 use super::{Replay, ReplayError, different};
-use crate::language::{generation_of, prompt_of, written};
+use crate::language::{generation_of, prompt_commitments, prompt_of, vectors_of, written};
 
 /// Check every token of an answer, and every byte that was made of them. Takes a small part of the time that
 /// answering took.
@@ -40,6 +39,9 @@ pub fn replay_chat(
     let Some(terms) = manifest.language else {
         return Ok(different("model", "one that takes conversations", "one that takes tensors"));
     };
+    if is_embed(request) {
+        return replay_vectors(model, manifest, claims, (request, response), salt);
+    }
     let (asked, said) = match (ChatRequest::from_bytes(request), ChatContent::from_bytes(response)) {
         (Ok(asked), Ok(said)) => (asked, said),
         (Err(error), _) => return Ok(different("request", "none", error)),
@@ -55,6 +57,50 @@ pub fn replay_chat(
         return Ok(difference);
     }
     compare_tokens(model, &terms, claims, (&asked, prompt), (&said, response))
+}
+
+/// Vectors are made again, and so are the bytes of the answer.
+fn replay_vectors(
+    model: &TextModel,
+    manifest: &ModelManifest,
+    claims: &Receipt,
+    (request, response): (&[u8], &[u8]),
+    salt: Salt,
+) -> Result<Replay, ReplayError> {
+    let asked = match EmbedRequest::from_bytes(request) {
+        Ok(asked) => asked,
+        Err(error) => return Ok(different("request", "none", error)),
+    };
+    let terms = manifest.language.unwrap_or_default();
+    let made = match vectors_of(model, &terms, &asked.input, &Limits::default()) {
+        Ok(made) => made,
+        Err(error @ (Error::Kernels { .. } | Error::FloatMode { .. })) => {
+            return Err(ReplayError::Run(error));
+        }
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
+    let inputs = prompt_commitments(salt, &made.tokens, Some(&made.lengths));
+    if claims.inputs != inputs {
+        return Ok(different("the prompt's tokens", format!("{inputs:?}"), format!("{:?}", claims.inputs)));
+    }
+    let tokens_in = made.tokens.len() as u64;
+    let usage = manifest.usage_of_tokens(tokens_in, 0);
+    if usage != Some(claims.usage) {
+        return Ok(different("usage", format!("{usage:?}"), format!("{:?}", claims.usage)));
+    }
+    if claims.kernel_spec != manifest.kernel_spec {
+        return Ok(different("kernel spec", manifest.kernel_spec, claims.kernel_spec));
+    }
+    if let Some(sampling) = &claims.sampling {
+        return Ok(different("sampling", "none", format!("{sampling:?}")));
+    }
+    let answer = EmbedResponse::new(claims.model_name.clone(), claims.model, made.vectors, tokens_in);
+    let commitment = salt.commit(&CommitmentLabel::Output(EMBEDDINGS), &answer.tensor().to_bytes());
+    let outputs = vec![TensorCommitment { name: EMBEDDINGS.to_owned(), commitment }];
+    if claims.outputs != outputs {
+        return Ok(different("the vectors", format!("{outputs:?}"), format!("{:?}", claims.outputs)));
+    }
+    Ok(compare_bytes(&answer.to_bytes(), response))
 }
 
 /// What was asked and said.
@@ -77,15 +123,12 @@ fn compare_claims(
     salt: Salt,
 ) -> Option<Replay> {
     let Sides { asked, prompt, said } = sides;
-    let commitment = |name: &str, label: CommitmentLabel<'_>, tokens: &[u32]| {
-        let commitment = salt.commit(&label, &tokens_tensor(tokens).to_bytes());
-        vec![TensorCommitment { name: name.to_owned(), commitment }]
-    };
-    let inputs = commitment(PROMPT_TOKENS, CommitmentLabel::Input(PROMPT_TOKENS), prompt);
+    let inputs = prompt_commitments(salt, prompt, None);
     if claims.inputs != inputs {
         return Some(different("the prompt's tokens", format!("{inputs:?}"), format!("{:?}", claims.inputs)));
     }
-    let outputs = commitment(TOKENS, CommitmentLabel::Output(TOKENS), &said.tokens);
+    let commitment = salt.commit(&CommitmentLabel::Output(TOKENS), &tokens_tensor(&said.tokens).to_bytes());
+    let outputs = vec![TensorCommitment { name: TOKENS.to_owned(), commitment }];
     if claims.outputs != outputs {
         return Some(different(
             "the answer's tokens",
@@ -146,15 +189,20 @@ fn compare_tokens(
         replayed.pieces.iter().flat_map(|piece| writer.token(written(model, piece))).collect();
     let rest = if ends.is_some() { replayed.rest.as_str() } else { "" };
     bytes.extend(writer.finish(rest, said.finish, tokens_in));
+    Ok(compare_bytes(&bytes, response))
+}
+
+/// The bytes of the answer, as they must be and as they are.
+fn compare_bytes(bytes: &[u8], response: &[u8]) -> Replay {
     let differs = bytes.iter().zip(response).position(|(a, b)| a != b);
     match differs.or_else(|| (bytes.len() != response.len()).then_some(bytes.len().min(response.len()))) {
-        None => Ok(Replay::Equal),
+        None => Replay::Equal,
         Some(at) => {
             let around = |bytes: &[u8]| {
                 let around = &bytes[at.saturating_sub(20).min(bytes.len())..bytes.len().min(at + 20)];
                 String::from_utf8_lossy(around).into_owned()
             };
-            Ok(different(&format!("byte {at} of the answer"), around(&bytes), around(response)))
+            different(&format!("byte {at} of the answer"), around(bytes), around(response))
         }
     }
 }

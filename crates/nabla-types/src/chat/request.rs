@@ -204,11 +204,55 @@ fn is_false(value: &bool) -> bool {
 /// request is one for tensors.
 #[must_use]
 pub fn is_chat(bytes: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Peek {
-        messages: Option<IgnoredAny>,
+    has_member(bytes, "messages")
+}
+
+/// Whether these bytes are meant as a chat's whole answer: an object with the member `choices`.
+#[must_use]
+pub fn is_completion(bytes: &[u8]) -> bool {
+    has_member(bytes, "choices")
+}
+
+/// Whether these bytes are an object that has this member once, and not null.
+pub(crate) fn has_member(bytes: &[u8], name: &'static str) -> bool {
+    struct Peek(&'static str);
+    impl<'de> Visitor<'de> for Peek {
+        type Value = usize;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<usize, A::Error> {
+            let mut found = 0;
+            while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                if name == self.0 {
+                    found += if map.next_value::<Option<IgnoredAny>>()?.is_some() { 1 } else { 2 };
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(found)
+        }
     }
-    is_object(bytes) && serde_json::from_slice::<Peek>(bytes).is_ok_and(|peek| peek.messages.is_some())
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let found = json.deserialize_map(Peek(name)).ok().filter(|_| json.end().is_ok());
+    is_object(bytes) && found == Some(1)
+}
+
+/// A document of at most so many bytes, as this type.
+pub(crate) fn read_object<T: for<'de> Deserialize<'de>>(
+    what: &'static str,
+    bytes: &[u8],
+    max: usize,
+) -> Result<T, ChatError> {
+    if bytes.len() > max {
+        return Err(ChatError::TooLong { what, got: bytes.len(), max });
+    }
+    if !is_object(bytes) {
+        return Err(ChatError::Malformed { what, reason: "expected an object".to_owned() });
+    }
+    serde_json::from_slice(bytes).map_err(|error| ChatError::Malformed { what, reason: error.to_string() })
 }
 
 /// serde would read a list of values as an object without names, too.
@@ -249,15 +293,7 @@ impl ChatRequest {
     /// # Errors
     /// [`ChatError`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ChatError> {
-        let (what, max) = ("chat request", CHAT_REQUEST_BYTES_MAX);
-        if bytes.len() > max {
-            return Err(ChatError::TooLong { what, got: bytes.len(), max });
-        }
-        if !is_object(bytes) {
-            return Err(ChatError::Malformed { what, reason: "expected an object".to_owned() });
-        }
-        let request: Self = serde_json::from_slice(bytes)
-            .map_err(|error| ChatError::Malformed { what, reason: error.to_string() })?;
+        let request: Self = read_object("chat request", bytes, CHAT_REQUEST_BYTES_MAX)?;
         request.check()?;
         Ok(request)
     }
@@ -379,7 +415,7 @@ impl ChatRequest {
 }
 
 /// A list of at most `MAX`, given up at the first one too many.
-fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
+pub(crate) fn bounded<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX: usize>(
     d: D,
 ) -> Result<Vec<T>, D::Error> {
     struct Bounded<T, const MAX: usize>(PhantomData<T>);

@@ -10,7 +10,7 @@ use nabla_types::{
 use nabla_verify::{Context, Outcome, verify_receipt};
 use serde::{Deserialize, Serialize};
 
-use crate::fixture::{Call, address, cose::Envelope, digits, failed, genesis, proof_bytes, seed};
+use crate::fixture::{Call, address, chat, cose::Envelope, digits, failed, genesis, proof_bytes, seed};
 
 mod lies;
 
@@ -153,6 +153,18 @@ pub(crate) fn make() -> File {
             "nothing but the receipt: format, signature and amount are checked, all else is skipped",
             &digits,
             Given::default(),
+        ),
+        valid(
+            "chat",
+            "a conversation answered in one piece: the prompt's tokens are left to who has the model",
+            &chat(false),
+            Given::of(&chat(false), None),
+        ),
+        valid(
+            "chat-stream",
+            "the same in server-sent events: the response is their bytes up to the usage",
+            &chat(true),
+            Given::of(&chat(true), None),
         ),
     ];
     File { about: about.map(str::to_owned).to_vec(), valid, invalid: lies::all(&digits, &table, &block) }

@@ -28,6 +28,8 @@ pub(super) fn all(digits: &Call, table: &Call, block: &[Vec<u8>; 3]) -> Vec<Inva
     contents(digits, &mut list);
     proofs(block, &mut list);
     others(table, block, &mut list);
+    chats(&mut list);
+    chat_claims(&mut list);
     list
 }
 
@@ -489,5 +491,104 @@ fn proofs(block: &[Vec<u8>; 3], list: &mut List) {
         p.header.header.receipt_count = 1;
         p.path = vec![];
         p.header = SignedHeader::sign(&key("validator"), p.header.header.clone());
+    });
+}
+
+/// Good receipts of chats, and another request or response than they commit to.
+fn chats(list: &mut List) {
+    for (of, stream) in [("chat", false), ("chat-stream", true)] {
+        let call = chat(stream);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("JSON is text");
+        let mut asked = |name: &str, why: &str, from: &str, to: &str, fails: &[&str]| {
+            let request = text(&call.request);
+            assert!(request.contains(from), "{from}");
+            let context = Given { request: Some(request.replacen(from, to, 1)), ..Given::default() };
+            push(list, &format!("{of}-{name}"), why, of, None, context, fails);
+        };
+        let both = ["request", "inputs"];
+        asked("word", "another question: its tokens are the model's to say", "Hi", "Ho", &["request"]);
+        asked("rounded", "the same in millionths", "0.7", "0.7000004", &["request"]);
+        asked("hotter", "another temperature", "0.7", "0.700001", &both);
+        asked("seed", "another seed", "18446744073709551615", "1", &both);
+        asked("seed-too-large", "2^64 is no seed", "18446744073709551615", "18446744073709551616", &both);
+        asked(
+            "fewer-tokens",
+            "fewer tokens than the receipt allows",
+            "\"max_tokens\":9",
+            "\"max_tokens\":8",
+            &both,
+        );
+        asked("more-tokens", "the context may be shorter than what was asked", ":9,", ":10,", &["request"]);
+        asked("tools", "a member that no chat has", "\"seed\"", "\"tools\":[],\"seed\"", &both);
+        asked("robot", "a role that there is not", "\"user\"", "\"robot\"", &both);
+        asked("too-hot", "a temperature above 2", "0.7", "2.1", &both);
+        let mut answered = |name: &str, why: &str, from: &str, to: &str, fails: &[&str]| {
+            let response = text(&call.response);
+            assert!(response.contains(from), "{from}");
+            let context = Given { response: Some(response.replacen(from, to, 1)), ..Given::default() };
+            push(list, &format!("{of}-{name}"), why, of, None, context, fails);
+        };
+        let both = ["response", "outputs"];
+        answered("letter", "another text for the same tokens", "Once", "once", &["response"]);
+        answered("token", "another token", "[7", "[8", &both);
+        answered(
+            "count",
+            "fewer tokens told than shown",
+            "completion_tokens\":5",
+            "completion_tokens\":4",
+            &both,
+        );
+        answered("sum", "a sum that is none", "total_tokens\":9", "total_tokens\":8", &both);
+        answered("later", "another second", "1785000000", "1785000001", &both);
+        answered("other-id", "another nonce's id", "chatcmpl-", "chatcmpl-0", &both);
+        answered("hidden", "a member that no answer has", "\"index\":0", "\"index\":0,\"x\":1", &both);
+        answered("finish", "an end that there is not", "\"stop\"", "\"enough\"", &both);
+        if stream {
+            let cut = text(&call.response);
+            let events: Vec<&str> = cut.split_inclusive("\n\n").collect();
+            let mut events_are = |name: &str, why: &str, events: &[&str], fails: &[&str]| {
+                let context = Given { response: Some(events.concat()), ..Given::default() };
+                push(list, &format!("{of}-{name}"), why, of, None, context, fails);
+            };
+            events_are("cut", "its last event is missing", &events[..events.len() - 1], &both);
+            events_are("gap", "its second event is missing", &[&events[..1], &events[2..]].concat(), &both);
+            events_are("empty", "no event at all", &["data: [DONE]\n\n"], &both);
+            let swapped = [&[events[1], events[0]], &events[2..]].concat();
+            events_are("swapped", "its first two events in another order", &swapped, &both);
+            let ping = [&events[..1], &[": ping\n\n"], &events[1..]].concat();
+            events_are("comment", "a comment between events", &ping, &both);
+        }
+    }
+}
+
+/// Receipts of chats that their provider signs, but that do not fit request and response.
+fn chat_claims(list: &mut List) {
+    let call = chat(true);
+    let mut add = |name: &str, why: &str, fails: &[&str], change: &dyn Fn(&mut Receipt)| {
+        let changed = call.with(|claims| change(claims));
+        push(list, name, why, "bare", Some(&changed.bytes()), Given::of(&call, None), fails);
+    };
+    add("chat-signed-unsampled", "does not say how tokens were chosen", &["inputs"], &|c| c.sampling = None);
+    add("chat-signed-colder", "another temperature than was asked for", &["inputs"], &|c| {
+        c.sampling.as_mut().expect("a chat").temperature_micros = 0;
+    });
+    add("chat-signed-no-prompt", "commits to no prompt", &["inputs"], &|c| c.inputs.clear());
+    add(
+        "chat-signed-one-token-more",
+        "charges for a token that was not made",
+        &["outputs", "amount"],
+        &|c| {
+            c.usage.tokens_out += 1;
+            c.usage.macs += 1_000_000_000;
+        },
+    );
+    add("chat-signed-longer-prompt", "charges for more tokens than it says were read", &["outputs"], &|c| {
+        c.usage.tokens_in += 1;
+    });
+    add("chat-signed-other-tokens", "commits to other tokens than it shows", &["outputs"], &|c| {
+        c.outputs[0].commitment = c.inputs[0].commitment;
+    });
+    add("chat-signed-earlier", "begun in another second than the answer says", &["outputs"], &|c| {
+        c.started_ms -= 1000;
     });
 }
