@@ -10,6 +10,7 @@ mod liar;
 mod network;
 mod steps;
 mod story;
+mod words;
 
 use anyhow::Result;
 
@@ -31,6 +32,8 @@ async fn tell(story: &mut Story) -> Result<()> {
     story.step("pay", steps::pay(&network)).await?;
     story.step("verify offline", steps::verify_offline(&network, &served)).await?;
     story.step("replay", steps::replay(&network, &served)).await?;
+    story.step("chat", words::chat(&network)).await?;
+    story.step("embed", async { words::embed(&network) }).await?;
     story.step("fraud: answer", async { frauds::changed_answer(&served) }).await?;
     story.step("fraud: weights", frauds::other_weights(&mut network)).await?;
     story.step("fraud: shard", frauds::corrupted_shard(&mut network)).await?;

@@ -87,8 +87,7 @@ async fn fund(network: &Network, account: &AccountKey) -> Result<()> {
 
 /// Publish the models that this program carries, so that there is something to run.
 async fn publish_bundled(network: &Network, owner: &AccountKey) -> Result<()> {
-    for bundle in bundled::ALL {
-        let name = bundle.name();
+    for name in bundled::names() {
         if network.ledger.repo(&name).await.is_ok() {
             continue;
         }
@@ -99,7 +98,7 @@ async fn publish_bundled(network: &Network, owner: &AccountKey) -> Result<()> {
             chain_id: network.info.chain_id,
             code: Code::new(3, 5)?,
         };
-        publisher.publish(&name, &bundle.package()?, owner, &|_| {}).await?;
+        publisher.publish(&name, &bundled::package_of(&name)?, owner, &|_| {}).await?;
     }
     Ok(())
 }
@@ -111,16 +110,17 @@ fn print(context: &Context<'_>, network: &Network, account: &AccountKey, url: &s
     out.line(format!("  ledger    {}", network.info.ledger_url));
     out.line(format!("  account   {} (key in {})", account.address(), context.home.wallet_file().display()));
     out.line(format!("  state     {}", folder.display()));
-    for bundle in bundled::ALL {
-        out.line(format!("  model     {}", bundle.name()));
+    for name in bundled::names() {
+        out.line(format!("  model     {name}"));
     }
     out.line("try, in another terminal:");
     out.line("  nabla search");
     out.line("  nabla run nabla/digits --input models/digits/examples/one.json");
+    out.line("  nabla chat nabla/fabula \"Tell me a story about a dragon\"");
     out.line("  nabla wallet balance");
     out.line("Ctrl-C stops it; the state stays. `nabla dev --reset` starts afresh.");
     out.document(&json!({
         "network": network.info, "gateway": url, "account": account.address(), "folder": folder,
-        "models": bundled::ALL.map(|bundle| bundle.name()),
+        "models": bundled::names(),
     }));
 }

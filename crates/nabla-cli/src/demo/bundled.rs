@@ -1,11 +1,11 @@
-//! The two real models that this program carries, with their held-out tests.
+//! The real models that this program carries: two that classify, with their held-out tests, and one that talks.
 
 use anyhow::Result;
 use nabla_client::publish::Package;
 use nabla_engine::NoExternalData;
 use nabla_types::{Opg, RepoName};
 
-use crate::package::package;
+use crate::package::{package, package_language};
 
 /// A model in this program.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +41,46 @@ macro_rules! bundle {
 pub(crate) const DIGITS: Bundle = bundle!("digits", "nabla/digits", "handwritten digits", 0.97);
 /// Gradient-boosted trees that tell tumours apart.
 pub(crate) const TUMOR: Bundle = bundle!("tumor", "nabla/tumor", "tumours", 0.93);
-/// All of them.
+/// All that classify.
 pub(crate) const ALL: [Bundle; 2] = [DIGITS, TUMOR];
+
+/// The name of the language model.
+const FABULA_NAME: &str = "nabla/fabula";
+const FABULA: &[u8] = include_bytes!("../../../../models/fabula/model.gguf");
+const FABULA_CARD: &[u8] = include_bytes!("../../../../models/fabula/README.md");
+
+/// What an owner gets for each call of these models.
+const ROYALTY: Opg = Opg::from_units(200_000_000_000_000);
+
+/// The repository of the language model.
+pub(crate) fn fabula_name() -> RepoName {
+    FABULA_NAME.parse().expect("a fixed name")
+}
+
+/// The language model, to be loaded.
+pub(crate) fn fabula() -> Vec<u8> {
+    FABULA.to_vec()
+}
+
+/// The language model, to be published.
+fn fabula_package() -> Result<Package> {
+    let files = [("README.md", FABULA_CARD), ("model.gguf", FABULA)];
+    let files = files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).to_vec();
+    package_language(&fabula(), files, None, ROYALTY)
+}
+
+/// The model of this name, to be published.
+pub(crate) fn package_of(name: &RepoName) -> Result<Package> {
+    match ALL.iter().find(|bundle| bundle.name() == *name) {
+        Some(bundle) => bundle.package(),
+        None => fabula_package(),
+    }
+}
+
+/// The names of all models.
+pub(crate) fn names() -> Vec<RepoName> {
+    ALL.iter().map(Bundle::name).chain([fabula_name()]).collect()
+}
 
 impl Bundle {
     /// The repository's name.
@@ -50,10 +88,9 @@ impl Bundle {
         self.name.parse().expect("a fixed name")
     }
 
-    /// The package to publish.
     pub(crate) fn package(&self) -> Result<Package> {
         let files = [("README.md", self.card), ("model.onnx", self.onnx)];
         let files = files.map(|(path, bytes)| (path.to_owned(), bytes.to_vec())).to_vec();
-        package(self.onnx, &NoExternalData, files, None, Opg::from_units(200_000_000_000_000))
+        package(self.onnx, &NoExternalData, files, None, ROYALTY)
     }
 }

@@ -59,14 +59,14 @@ pub(super) async fn publish(demo: &DemoNetwork) -> Result<((), Told)> {
     let (ledger, blobs) = (&demo.network.ledger, &demo.network.blobs);
     let (network, chain_id) = (demo.network.info.network, demo.network.info.chain_id);
     let publisher = Publisher { ledger, blobs, network, chain_id, code };
-    for bundle in bundled::ALL {
-        let package = bundle.package()?;
-        let published = publisher.publish(&bundle.name(), &package, &demo.alice, &|_| {}).await?;
+    for name in bundled::names() {
+        let package = bundled::package_of(&name)?;
+        let published = publisher.publish(&name, &package, &demo.alice, &|_| {}).await?;
         told.line(format!(
             "{} ({}): {} became {} in shards on 5 storage nodes; alice signed it and paid {} OPG for storage.",
-            bundle.name(), published.model.short(), bytes(package.size_bytes()), bytes(published.stored_bytes), published.storage_fee,
+            name, published.model.short(), bytes(package.size_bytes()), bytes(published.stored_bytes), published.storage_fee,
         ));
-        told.figure(&format!("{}_stored_bytes", bundle.name().name()), published.stored_bytes);
+        told.figure(&format!("{}_stored_bytes", name.name()), published.stored_bytes);
     }
     told.line("A model's id is the hash of its graph and weights: it is the same wherever it lies and whoever serves it.");
     Ok(((), told))
@@ -310,9 +310,7 @@ pub(super) fn receipt_id(answer: &Answer) -> Result<ReceiptId> {
 
 pub(super) async fn replay(demo: &DemoNetwork, answer: &Answer) -> Result<((), Told)> {
     let mut told = Told::default();
-    let verdict = wait_for_verdict(demo, answer).await?;
-    ensure(verdict.outcome == Outcome::Equal, || "the replay differs".to_owned())?;
-    ensure(verdict.verifier != answer.claims.provider, || "a node judged itself".to_owned())?;
+    let verdict = judged_equal(demo, answer).await?;
     told.line(format!(
         "Verifier {} fetched the model by itself, ran the same call and got the same bits: verdict in block {}.",
         verdict.verifier.short(), verdict.height
@@ -325,6 +323,14 @@ pub(super) async fn replay(demo: &DemoNetwork, answer: &Answer) -> Result<((), T
     told.figure("verdict", "equal");
     told.figure("height", verdict.height);
     Ok(((), told))
+}
+
+/// The verdict that an answer is right, by another node.
+pub(super) async fn judged_equal(demo: &DemoNetwork, answer: &Answer) -> Result<VerdictRecord> {
+    let verdict = wait_for_verdict(demo, answer).await?;
+    ensure(verdict.outcome == Outcome::Equal, || "the replay differs".to_owned())?;
+    ensure(verdict.verifier != answer.claims.provider, || "a node judged itself".to_owned())?;
+    Ok(verdict)
 }
 
 /// Wait for the verifier to judge an answer's receipt.

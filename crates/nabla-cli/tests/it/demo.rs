@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::program::Sandbox;
 
 /// The story's steps, each with a figure that it must have.
-const STEPS: [(&str, &str); 10] = [
+const STEPS: [(&str, &str); 12] = [
     ("start", "nodes"),
     ("publish", "digits_stored_bytes"),
     ("lose storage", "storage_left"),
@@ -15,6 +15,8 @@ const STEPS: [(&str, &str); 10] = [
     ("pay", "call_median_ms"),
     ("verify offline", "receipt_bytes"),
     ("replay", "verdict"),
+    ("chat", "completion_tokens"),
+    ("embed", "near"),
     ("fraud: answer", "caught"),
     ("fraud: weights", "caught"),
     ("fraud: shard", "caught"),

@@ -73,5 +73,5 @@ pub use model::{Context, LanguageModel};
 pub use replay::{Answered, Difference, Replay, generate, generate_in_pieces, replay};
 pub use rope::{Rope, RopeScaling};
 pub use sampler::{Allowed, BIASES_MAX, Counts, Sampling};
-pub use scheduler::{Event, JobId, Scheduler, SchedulerConfig, TokenUsage};
+pub use scheduler::{Event, JobId, Prepared, Scheduler, SchedulerConfig, TokenUsage};
 pub use text::TextModel;

@@ -59,13 +59,21 @@ pub struct SchedulerConfig {
     pub answers_max: usize,
     /// Most requests that wait.
     pub queue_max: usize,
+    /// Most of them that are one client's.
+    pub client_queue_max: usize,
     /// Bytes of memory for keys and values.
     pub pages_bytes: u64,
 }
 
 impl Default for SchedulerConfig {
     fn default() -> Self {
-        Self { step_tokens_max: 256, answers_max: 32, queue_max: 256, pages_bytes: 1 << 30 }
+        Self {
+            step_tokens_max: 256,
+            answers_max: 32,
+            queue_max: 256,
+            client_queue_max: 64,
+            pages_bytes: 1 << 30,
+        }
     }
 }
 
@@ -126,9 +134,29 @@ impl Running {
 #[derive(Debug)]
 struct Waiting {
     id: JobId,
-    generation: Generation,
+    prepared: Prepared,
+}
+
+/// A request that was checked, its constraint compiled: work of a moment that need not hold up a scheduler.
+#[derive(Debug)]
+pub struct Prepared {
+    prompt: Vec<u32>,
     answer: Answer,
+    /// Pages that prompt and answer take at most.
     pages: usize,
+}
+
+impl Prepared {
+    /// Check a request.
+    ///
+    /// # Errors
+    /// As [`Generation::check`]; [`Error::Text`] for a constraint that cannot be met.
+    pub fn new(model: &TextModel, generation: Generation) -> Result<Self, Error> {
+        generation.check(model)?;
+        let answer = Answer::new(model, &generation)?;
+        let pages = generation.tokens_max(model).div_ceil(KEYS);
+        Ok(Self { prompt: generation.prompt, answer, pages })
+    }
 }
 
 /// Many answers at once.
@@ -183,29 +211,37 @@ impl Scheduler {
     /// Let a request wait for its turn. `client` is whoever shares a turn.
     ///
     /// # Errors
-    /// As [`Generation::check`]; [`Error::Text`] for a constraint that cannot be met; [`Error::Limit`] for more tokens
-    /// than there will ever be memory for; [`Error::Busy`] if too many wait.
+    /// As [`Prepared::new`] and [`Scheduler::submit_prepared`].
     pub fn submit(&mut self, client: u64, generation: Generation) -> Result<JobId, Error> {
-        let waiting = self.waiting.values().map(VecDeque::len).sum::<usize>();
-        if waiting >= self.config.queue_max {
-            return Err(Error::Busy { waiting });
-        }
-        generation.check(&self.model)?;
-        let pages = generation.tokens_max(&self.model).div_ceil(KEYS);
-        Limits::check(
-            "pages of keys and values for the longest answer",
-            pages as u64,
-            self.pages_max as u64,
-        )?;
-        let answer = Answer::new(&self.model, &generation)?;
+        self.check_queue(client)?;
+        self.submit_prepared(client, Prepared::new(&self.model, generation)?)
+    }
+
+    /// The same for a request that was prepared for this scheduler's model, perhaps in another thread.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for more tokens than there will ever be memory for; [`Error::Busy`] if too many wait.
+    pub fn submit_prepared(&mut self, client: u64, prepared: Prepared) -> Result<JobId, Error> {
+        self.check_queue(client)?;
+        let pages = prepared.pages as u64;
+        Limits::check("pages of keys and values for the longest answer", pages, self.pages_max as u64)?;
         let id = JobId(self.next);
         self.next += 1;
         let queue = self.waiting.entry(client).or_default();
-        queue.push_back(Waiting { id, generation, answer, pages });
+        queue.push_back(Waiting { id, prepared });
         if queue.len() == 1 {
             self.turns.push_back(client);
         }
         Ok(id)
+    }
+
+    fn check_queue(&self, client: u64) -> Result<(), Error> {
+        let all: usize = self.waiting.values().map(VecDeque::len).sum();
+        let own = self.waiting.get(&client).map_or(0, VecDeque::len);
+        if all >= self.config.queue_max || own >= self.config.client_queue_max {
+            return Err(Error::Busy { waiting: all });
+        }
+        Ok(())
     }
 
     /// Forget a request, wherever it is. Without effect once it has ended.
@@ -263,25 +299,21 @@ impl Scheduler {
         while self.running.len() < self.config.answers_max {
             let Some(client) = self.turns.front().copied() else { return };
             let Some(waiting) = self.waiting.get(&client).and_then(VecDeque::front) else { return };
-            let (prompt, pages) = (&waiting.generation.prompt, waiting.pages);
-            let Some(sequence) = self.seat(&PageHash::of(&prompt[..prompt.len() - 1]), pages) else { return };
+            let Prepared { prompt, pages, .. } = &waiting.prepared;
+            let (known, pages) = (PageHash::of(&prompt[..prompt.len() - 1]), *pages);
+            let Some(sequence) = self.seat(&known, pages) else { return };
             self.turns.pop_front();
             let queue = self.waiting.get_mut(&client);
-            let Some(Waiting { id, generation, answer, .. }) = queue.and_then(VecDeque::pop_front) else {
-                return;
-            };
+            let Some(Waiting { id, prepared }) = queue.and_then(VecDeque::pop_front) else { return };
             if self.waiting.get(&client).is_some_and(VecDeque::is_empty) {
                 self.waiting.remove(&client);
             } else {
                 self.turns.push_back(client);
             }
-            let hashes = PageHash::of(&generation.prompt);
-            let usage = TokenUsage {
-                prompt: count(generation.prompt.len()),
-                cached: count(sequence.tokens),
-                completion: 0,
-            };
-            let tokens = generation.prompt;
+            let Prepared { prompt: tokens, answer, .. } = prepared;
+            let hashes = PageHash::of(&tokens);
+            let usage =
+                TokenUsage { prompt: count(tokens.len()), cached: count(sequence.tokens), completion: 0 };
             self.running.push(Running { id, answer, sequence, tokens, hashes, kept: 0, usage });
         }
     }

@@ -117,6 +117,12 @@ impl<'a> Importer<'a> {
         Model::import(main.graph, self.weights, self.limits)
     }
 
+    /// The inputs alone.
+    pub(super) fn inputs(mut self) -> Result<Vec<Port>, Error> {
+        self.add_inputs()?;
+        Ok(std::mem::take(&mut self.level().graph.inputs))
+    }
+
     /// The graph or body that is being read.
     fn level(&mut self) -> &mut Level {
         self.levels.last_mut().expect("the main graph is never left")

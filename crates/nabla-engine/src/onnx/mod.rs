@@ -18,7 +18,7 @@
 use std::collections::HashMap;
 
 use crate::ops::{MICROSOFT, ONNX, ONNX_ML};
-use crate::{Error, Fault, Limits, Model};
+use crate::{Error, Fault, Limits, Model, Port};
 
 pub(crate) mod external;
 mod frame;
@@ -48,6 +48,17 @@ pub fn import_onnx(bytes: &[u8], external: &dyn ExternalData, limits: &Limits) -
     Limits::check("bytes of the file", bytes.len() as u64, limits.file_bytes_max)?;
     let model = proto::read_model(bytes, limits)?;
     Importer::new(&model, external, limits)?.run()
+}
+
+/// The inputs of an ONNX file, whose operators nobody has looked at.
+pub(crate) fn input_ports(
+    bytes: &[u8],
+    external: &dyn ExternalData,
+    limits: &Limits,
+) -> Result<Vec<Port>, Error> {
+    Limits::check("bytes of the file", bytes.len() as u64, limits.file_bytes_max)?;
+    let model = proto::read_model(bytes, limits)?;
+    Importer::new(&model, external, limits)?.inputs()
 }
 
 /// The version of each operator set, of a model or a function.

@@ -14,6 +14,7 @@ mod files;
 mod flow;
 mod gguf;
 mod hostile;
+mod images;
 mod language;
 mod models;
 mod oracle;

@@ -221,6 +221,14 @@ fn more_than_there_is_room_for_is_refused_by_name() {
     }
     let busy = scheduler.submit(0, request("a", 1, 0)).unwrap_err();
     assert!(matches!(busy, Error::Busy { waiting: 2 }), "{busy}");
+    let config = SchedulerConfig { client_queue_max: 1, queue_max: 9, ..config };
+    let mut fair = self::scheduler(&model, 4, &config);
+    fair.submit(0, request("a", 1, 0)).unwrap();
+    assert!(
+        matches!(fair.submit(0, request("a", 1, 0)), Err(Error::Busy { waiting: 1 })),
+        "one client's share"
+    );
+    fair.submit(1, request("a", 1, 0)).unwrap();
     assert_eq!(drain(&mut scheduler).len(), 2, "those that wait are served all the same");
     assert!(Scheduler::new(model, SchedulerConfig { pages_bytes: 1, ..config }).is_err());
 }

@@ -99,7 +99,12 @@ fn prefill(model: &TextModel, prompt_tokens: u32) -> Result<f64> {
 /// Seconds for each token, of so many answers at once, after their prompts.
 fn decode(model: &TextModel, prompt_tokens: u32, batch: u64) -> Result<f64> {
     let answers_max = usize::try_from(batch).unwrap_or(usize::MAX);
-    let config = SchedulerConfig { answers_max, queue_max: answers_max, ..SchedulerConfig::default() };
+    let config = SchedulerConfig {
+        answers_max,
+        queue_max: answers_max,
+        client_queue_max: answers_max,
+        ..SchedulerConfig::default()
+    };
     let mut scheduler = Scheduler::new(model.clone(), config)?;
     for seed in 0..u32::try_from(batch).unwrap_or(u32::MAX) {
         scheduler.submit(0, request(model, prompt_tokens, seed))?;
