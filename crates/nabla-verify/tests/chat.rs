@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use fixture::{Call, chat, failed};
+use fixture::{Call, chat, failed, vectors};
 use nabla_types::receipt::{CommitmentLabel, Receipt, Salt};
 use nabla_verify::{CheckName, Outcome, Report, verify_receipt};
 
@@ -137,4 +137,35 @@ fn no_event_of_a_stream_can_be_touched() {
     let mut call = honest.clone();
     call.salt = Salt([0; 32]);
     assert!(failed(&checked(&call)).contains(&"response"));
+}
+
+#[test]
+fn vectors_are_checked_like_a_chat() {
+    let honest = vectors();
+    let report = checked(&honest);
+    assert!(report.holds() && report.passed(CheckName::Outputs), "{:?}", report.failure());
+    assert!(!report.passed(CheckName::Inputs));
+    let lies: [(&str, fn(&mut Receipt), &[&str]); 7] = [
+        ("nonce", |c| c.nonce.0[0] ^= 1, &["nonce", "inputs"]),
+        ("model", |c| c.model.0[0] ^= 1, &["model", "outputs"]),
+        ("sampling", |c| c.sampling = chat(false).claims.sampling, &["inputs"]),
+        ("no lengths", |c| drop(c.inputs.pop()), &["inputs"]),
+        ("vectors", |c| c.outputs[0].commitment.0[0] ^= 1, &["outputs"]),
+        ("tokens read", |c| c.usage.tokens_in += 1, &["outputs"]),
+        ("tokens made", |c| c.usage.tokens_out += 1, &["outputs"]),
+    ];
+    for (name, lie, fails) in lies {
+        let report = verify_receipt(&honest.with(lie).bytes(), &honest.context());
+        assert_eq!(failed(&report), fails, "{name}");
+    }
+    let told =
+        [("0.6", "0.7"), ("\"index\":1", "\"index\":2"), ("\"list\"", "\"bag\""), ("[0.0,1.0]", "[1.0]")];
+    for (from, to) in told {
+        let response = text(&honest.response);
+        assert!(response.contains(from), "{from} in {response}");
+        let call = saying(&honest, None, Some(response.replacen(from, to, 1)));
+        assert_eq!(failed(&checked(&call)), ["outputs"], "{from}");
+    }
+    let empty = text(&honest.request).replace("\"Hi\"", "\"\"");
+    assert_eq!(failed(&checked(&saying(&honest, Some(empty), None))), ["inputs"]);
 }

@@ -398,3 +398,36 @@ async fn who_sends_the_same_waits_for_the_whole_stream() {
     let other = streamed(2);
     net.infer(&other, Some(&payment)).await.check_error(409, "payment_replayed");
 }
+
+fn texts(nonce: u8) -> String {
+    json!({"model": "alice/fabula", "nonce": Nonce([nonce; 32]), "input": ["hello", "you"]}).to_string()
+}
+
+#[tokio::test]
+async fn vectors_cost_the_tokens_that_were_read() {
+    let net = Net::new(2);
+    let body = texts(1);
+    let quoted = PER_CALL + ROYALTY + (5 + 2) + (3 + 2);
+    assert_eq!(net.terms(&body).await.accepts[0].amount.units(), quoted);
+    assert!(net.terms(&body).await.resource.url.ends_with("/nabla/v1/embed"));
+    let reply = net.infer(&body, Some(&net.pay(&body, 1).await)).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
+    assert_eq!(reply.json()["data"][1]["embedding"], json!([3.0]));
+    assert_eq!(net.balance(), BALANCE - PER_CALL - ROYALTY - 5 - 3);
+    let info = net.infer(&body.replace("fabula", "digits"), None).await.check_error(422, "bad_input");
+    assert!(info.message.contains("takes tensors"), "{}", info.message);
+    net.infer(&body.replace("[\"hello\",\"you\"]", "[]"), None).await.check_error(422, "bad_input");
+}
+
+#[tokio::test]
+async fn a_liar_about_vectors_is_passed_over() {
+    for lie in [Lie::Tokens, Lie::Usage, Lie::Outputs, Lie::Inputs, Lie::ResponseByte, Lie::Price, Lie::Nonce]
+    {
+        let net = Net::new(2);
+        net.fake.behave(0, Conduct::Lies(lie));
+        let body = texts(1);
+        let reply = net.infer(&body, Some(&net.pay(&body, 1).await)).await;
+        assert_eq!(reply.status, 200, "{lie:?}");
+        assert_eq!(net.fake.payment().provider, net.fake.node(1), "{lie:?}");
+    }
+}

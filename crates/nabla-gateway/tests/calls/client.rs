@@ -31,6 +31,7 @@ use crate::fake::{CHAIN, Fake, NETWORK, NOW_MS, model};
 
 pub(crate) const INFER: &str = "/nabla/v1/infer";
 pub(crate) const CHAT: &str = "/nabla/v1/chat";
+pub(crate) const EMBED: &str = "/nabla/v1/embed";
 pub(crate) const BALANCE: u128 = 1_000_000;
 
 /// A gateway over a fake network, and a payer.
@@ -193,7 +194,11 @@ async fn send(router: Router, request: Request<Body>) -> Reply {
 }
 
 pub(crate) fn infer_request(body: &str, payment: Option<&str>) -> Request<Body> {
-    let route = if nabla_types::chat::is_chat(body.as_bytes()) { CHAT } else { INFER };
+    let route = match body.as_bytes() {
+        chat if nabla_types::chat::is_chat(chat) => CHAT,
+        texts if nabla_types::embed::is_embed(texts) => EMBED,
+        _ => INFER,
+    };
     let mut request = Request::post(route);
     if let Some(payment) = payment {
         request = request.header(HEADER_PAYMENT, payment);

@@ -16,6 +16,7 @@ use nabla_types::{
     api::{ErrorInfo, InferRequest, InferResponse},
     chain::{Payment, PaymentStatus, RepoRecord, Reservation, RevisionRecord},
     chat::is_chat,
+    embed::is_embed,
     manifest::{BlobRef, ModelManifest},
     receipt::{CommitmentLabel, Evidence, Price, Receipt, Salt, SignedReceipt, TensorCommitment, Usage},
     signature::NodeKey,
@@ -235,6 +236,8 @@ impl Fake {
         let conduct = self.state().conduct.get(&provider.node).copied().unwrap_or_default();
         let (honest, receipt) = if is_chat(request) {
             talker::honest(key, provider, payment, request, None)
+        } else if is_embed(request) {
+            talker::vectors(key, provider, payment, request)
         } else {
             let read: InferRequest =
                 serde_json::from_slice(request).map_err(|e| reject(400, "bad_request", &e))?;

@@ -18,6 +18,7 @@ use nabla_types::{
         AnswerHead, ChatRequest, ChatWriter, EventReader, FinishReason, PROMPT_TOKENS, TOKENS, WrittenToken,
         done_event, failed_event, receipt_event, tokens_tensor,
     },
+    embed::{EMBEDDINGS, EmbedRequest, EmbedResponse, PROMPT_LENGTHS},
     manifest::{BlobRef, LanguageTerms, ModelManifest},
     receipt::{CommitmentLabel, Evidence, Price, Receipt, Salt, SignedReceipt, TensorCommitment},
     signature::NodeKey,
@@ -137,6 +138,55 @@ pub(crate) fn honest(
     };
     let signed = SignedReceipt::sign(key, receipt);
     (JobAnswer { response: response.into(), receipt: signed.to_bytes(), salt }, signed)
+}
+
+/// Honest vectors: a number for each text, its length.
+pub(crate) fn vectors(
+    key: &NodeKey,
+    provider: &Provider,
+    payment: &Payment,
+    request: &Bytes,
+) -> (JobAnswer, SignedReceipt) {
+    let asked = EmbedRequest::from_bytes(request).expect("a request that the gateway has read");
+    let salt = Salt([provider.node.0[0]; 32]);
+    let tokens: Vec<u32> = asked.input.iter().flat_map(|text| text.bytes()).map(u32::from).collect();
+    let rows = asked.input.iter().map(|text| vec![f32::from(u8::try_from(text.len()).expect("short"))]);
+    let answer = EmbedResponse::new(asked.model.clone(), payment.model, rows.collect(), tokens.len() as u64);
+    let usage = manifest().usage_of_tokens(tokens.len() as u64, 0).expect("few tokens");
+    let royalty = Opg::from_units(ROYALTY);
+    let price = Price { per_call: provider.per_call, per_gigamac: provider.per_gigamac, royalty };
+    let commit = |name: &str, label: CommitmentLabel<'_>, bytes: &[u8]| TensorCommitment {
+        name: name.to_owned(),
+        commitment: salt.commit(&label, bytes),
+    };
+    let prompt = |name: &'static str| commit(name, CommitmentLabel::Input(name), b"left open");
+    let outputs = commit(EMBEDDINGS, CommitmentLabel::Output(EMBEDDINGS), &answer.tensor().to_bytes());
+    let response = Bytes::from(answer.to_bytes());
+    let receipt = Receipt {
+        network: NETWORK,
+        provider: key.id(),
+        nonce: asked.nonce,
+        model_name: asked.model.clone(),
+        revision: REVISION,
+        model: payment.model,
+        runtime: "fake/1".to_owned(),
+        kernel_spec: 1,
+        request: salt.commit(&CommitmentLabel::Request, request),
+        response: salt.commit(&CommitmentLabel::Response, &response),
+        inputs: vec![prompt(PROMPT_TOKENS), prompt(PROMPT_LENGTHS)],
+        outputs: vec![outputs],
+        sampling: None,
+        usage,
+        price,
+        amount: price.amount(&usage).expect("small prices"),
+        payer: salt.commit(&CommitmentLabel::Payer, payment.payer.as_bytes()),
+        payment: payment.payment,
+        started_ms: NOW_MS,
+        finished_ms: NOW_MS + 1,
+        evidence: Evidence::Signed,
+    };
+    let signed = SignedReceipt::sign(key, receipt);
+    (JobAnswer { response, receipt: signed.to_bytes(), salt }, signed)
 }
 
 pub(crate) fn events(bytes: &[u8]) -> Vec<Bytes> {

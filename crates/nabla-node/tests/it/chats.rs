@@ -8,6 +8,7 @@ use nabla_types::{
     api::PaymentPayload,
     chain::{Outcome, Payment, PaymentStatus},
     chat::{ChatContent, ChatMessage, ChatRequest, FinishReason, Micros, Role, Stops},
+    embed::EmbedRequest,
     receipt::Receipt,
 };
 
@@ -322,4 +323,51 @@ fn a_manifest_that_lies_about_its_model_is_refused() {
     for lie in lies {
         assert!(check_manifest(&lie, &model).is_err(), "{lie:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_become_vectors_that_are_paid_and_replayed() {
+    let (network, bob) = network().await;
+    let before = network.balance(bob.address()).await;
+    let input = ["a fox", "the same fox", "a fox"].map(str::to_owned).to_vec();
+    let request =
+        EmbedRequest { model: small(), model_id: None, nonce: new_nonce().expect("a nonce"), input };
+    let spending = Spending { account: &bob, price_max: None, now_s: now_s() };
+    let answer = Box::pin(network.gateway.embed(&request, spending)).await.expect("vectors");
+    assert_eq!(answer.vectors.len(), 3);
+    assert_eq!(answer.vectors[0], answer.vectors[2]);
+    assert_ne!(answer.vectors[0], answer.vectors[1]);
+    let claims = &answer.paid.claims;
+    let after = network.balance(bob.address()).await;
+    assert_eq!(after.checked_add(claims.amount), Some(before));
+    network.verdict(answer.paid.report.receipt_id.expect("an id"), Outcome::Equal).await;
+
+    let (model, manifest, salt) = (small::model(SEED), small::package(SEED).manifest, answer.paid.salt);
+    let text = String::from_utf8(answer.paid.response.to_vec()).expect("JSON");
+    let lied = |text: String, change: &dyn Fn(&mut Receipt)| {
+        use nabla_types::{
+            embed::{EMBEDDINGS, EmbedResponse},
+            receipt::CommitmentLabel,
+        };
+        let mut claims = claims.clone();
+        claims.response = salt.commit(&CommitmentLabel::Response, text.as_bytes());
+        if let Ok(read) = EmbedResponse::from_bytes(text.as_bytes()) {
+            let label = CommitmentLabel::Output(EMBEDDINGS);
+            claims.outputs[0].commitment = salt.commit(&label, &read.tensor().to_bytes());
+        }
+        change(&mut claims);
+        let sides = (answer.paid.request.as_ref(), text.as_bytes());
+        match replay_chat(&model, &manifest, &claims, sides, salt).expect("it can be replayed") {
+            Replay::Different { what, .. } => what,
+            Replay::Equal => "nothing".to_owned(),
+        }
+    };
+    assert_eq!(lied(text.clone(), &|_| {}), "nothing");
+    let number = answer.vectors[1][0].to_string();
+    assert_eq!(lied(text.replacen(&number, "0.5", 1), &|_| {}), "the vectors");
+    assert!(lied(text.replacen("\"list\"", "\"list\" ", 1), &|_| {}).starts_with("byte "));
+    assert_eq!(lied(text.clone(), &|claims| claims.usage.macs += 1), "usage");
+    assert_eq!(lied(text.clone(), &|claims| claims.kernel_spec += 1), "kernel spec");
+    assert_eq!(lied(text, &|claims| claims.inputs[1].commitment.0[0] ^= 1), "the prompt's tokens");
+    network.stop().await;
 }
