@@ -3,7 +3,8 @@
 //! # Rules
 //! - What a file leaves unsaid is as llama.cpp has it, which wrote most files: whether a text begins with a token of
 //!   its own, which tokens end an answer.
-//! - A caller's text never becomes a control token; what the model's own template rendered may.
+//! - A caller's text never becomes a control token, also not within a conversation: only what the model's own
+//!   template writes between the messages does.
 //!
 //! # When things go wrong
 //! A file without a vocabulary is refused when it is loaded. One without a chat template is loaded, and refuses
@@ -112,8 +113,7 @@ impl TextModel {
         let (bos, eos) = (self.name(ids.bos), self.name(ids.eos));
         let render =
             Render { add_generation_prompt: true, bos_token: &bos, eos_token: &eos, ..Render::of(messages) };
-        let tokens = self.0.vocabulary.encode(&template.render(&render)?, Special::Parse)?;
-        Ok(self.begun(tokens))
+        Ok(self.begun(template.prompt(&self.0.vocabulary, &render)?))
     }
 
     /// Tokens of a text that the model goes on with.
