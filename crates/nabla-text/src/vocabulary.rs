@@ -134,7 +134,7 @@ impl Vocabulary {
     /// # Errors
     /// [`Error`], if a limit is exceeded, the file contradicts itself, or says what we do not have.
     pub fn from_tokenizer_json(bytes: &[u8], ids: SpecialIds) -> Result<Self, Error> {
-        Self::new(json::parts(bytes, ids)?)
+        Self::new(Parts::from_tokenizer_json(bytes, ids)?)
     }
 
     /// How many tokens there are.
