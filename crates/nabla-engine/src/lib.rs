@@ -10,7 +10,7 @@
 //! | `onnx` | [`import_onnx`]: a hostile-proof reader of ONNX files, and [`ExternalData`] |
 //! | [`gguf`] | a hostile-proof reader of GGUF files, and what the bytes of their weights mean |
 //! | [`language`] | language models: loaded, asked, batched, replayed |
-//! | [`images`] | pictures from prompts: a diffusion pipeline of three networks |
+//! | [`safetensors`] | a hostile-proof reader of safetensors files |
 //! | `graph` | the canonical graph and its bytes |
 //! | `model` | [`Model`], its [`Port`]s and its [`Cost`] |
 //! | `plan` | types, shapes, cost and life time of every value |
@@ -50,7 +50,6 @@
 mod error;
 pub mod gguf;
 mod graph;
-pub mod images;
 mod kernels;
 pub mod language;
 mod limits;
@@ -60,6 +59,7 @@ mod ops;
 mod plan;
 mod residency;
 mod runtime;
+pub mod safetensors;
 
 pub use error::{Error, Fault};
 pub use graph::Symbol;
