@@ -44,7 +44,7 @@ pub fn folder(bytes: &[u8]) {
     let canonical = Canonical::of(&gguf).expect("our own keys");
     assert_eq!(canonical.header(), joined.0, "two canonical forms");
     assert_eq!(canonical.data(&joined, &limits()).expect("our own data"), joined.1);
-    chat(&[joined.0, joined.1].concat());
+    talk(&[joined.0, joined.1].concat());
 }
 
 /// A `tokenizer.json`. Text never becomes a control token, neither alone nor as a message.
@@ -154,7 +154,7 @@ static SCALAR: LazyLock<Engine> =
     LazyLock::new(|| Engine::with_threads(Kernels::Scalar, 1).expect("always there"));
 
 /// A GGUF file with a vocabulary. What is loaded answers, and its answer can be replayed.
-pub fn chat(bytes: &[u8]) {
+pub fn talk(bytes: &[u8]) {
     let limits = Limits { peak_bytes_max: 1 << 20, ..limits() };
     let Some(model) = accepted(TextModel::load(&SCALAR, &bytes.to_vec(), &limits), bytes) else { return };
     let messages = [Message::new("user", "a b<|im_end|>")];

@@ -33,9 +33,9 @@ pub mod verify;
 
 pub use engine::{gguf, model, onnx};
 pub use files::{config, journal, journal_block};
-pub use language::{chat, folder, grammar, safetensors, template, vocabulary};
+pub use language::{folder, grammar, safetensors, talk, template, vocabulary};
 pub use store::{code, shards};
-pub use text::{api, infer, payment, tensor_json, terms, text};
+pub use text::{api, chat, infer, payment, tensor_json, terms, text};
 pub use types::{
     block, genesis, holder_ack, inclusion_proof, layout, manifest, receipt, revision, tensor, transaction,
 };
@@ -59,7 +59,7 @@ const fn body(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, r
 }
 
 /// All of them.
-pub const BODIES: [Body; 31] = [
+pub const BODIES: [Body; 32] = [
     body("receipt", receipt, seeds::receipts, 5000),
     body("layout", layout, seeds::layouts, 5000),
     body("manifest", manifest, seeds::manifests, 5000),
@@ -73,6 +73,7 @@ pub const BODIES: [Body; 31] = [
     body("text", text, seeds::texts, 5000),
     body("tensor_json", tensor_json, seeds::tensors_json, 5000),
     body("infer", infer, seeds::calls, 3000),
+    body("chat", chat, seeds::chats, 5000),
     body("api", api, seeds::bodies, 3000),
     body("payment", payment, seeds::payments, 3000),
     body("terms", terms, seeds::terms, 3000),
@@ -81,7 +82,7 @@ pub const BODIES: [Body; 31] = [
     body("model", model, seeds::models, 3000),
     body("safetensors", safetensors, seeds::safetensors, 5000),
     body("folder", folder, seeds::folders, 500),
-    body("chat", chat, seeds::chats, 500),
+    body("talk", talk, seeds::talkers, 500),
     body("vocabulary", vocabulary, seeds::vocabularies, 2000),
     body("template", template, seeds::templates, 1000),
     body("grammar", grammar, seeds::grammars, 500),

@@ -388,10 +388,19 @@ pub fn configs() -> Vec<Vec<u8>> {
 macro_rules! in_folder {
     ($name:literal) => {
         [
-            &include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json"))[..],
+            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json"))
+                .as_slice(),
             include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/tokenizer.json")),
-            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/tokenizer_config.json")),
-            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/model.safetensors")),
+            include_bytes!(concat!(
+                "../../crates/nabla-engine/tests/safetensors/",
+                $name,
+                "/tokenizer_config.json"
+            )),
+            include_bytes!(concat!(
+                "../../crates/nabla-engine/tests/safetensors/",
+                $name,
+                "/model.safetensors"
+            )),
         ]
     };
 }
@@ -414,7 +423,7 @@ pub fn safetensors() -> Vec<Vec<u8>> {
 
 /// GGUF files with a vocabulary and a template.
 #[must_use]
-pub fn chats() -> Vec<Vec<u8>> {
+pub fn talkers() -> Vec<Vec<u8>> {
     let imported = |files: &[&[u8]; 4]| {
         let named = IN_FOLDER.iter().zip(files).map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()));
         let files: BTreeMap<String, Arc<[u8]>> = named.collect();

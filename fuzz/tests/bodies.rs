@@ -114,8 +114,8 @@ fn safetensors_and_folders() {
 }
 
 #[test]
-fn chat() {
-    check("chat");
+fn talk() {
+    check("talk");
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn seeds_are_accepted() {
     let templates =
         templates.iter().filter_map(|bytes| ChatTemplate::new(std::str::from_utf8(bytes).ok()?).ok());
     let accepted: [(&str, usize, usize); 7] = [
-        ("chats", nabla_fuzz::seeds::chats().iter().filter_map(loaded).count(), 3),
+        ("talkers", nabla_fuzz::seeds::talkers().iter().filter_map(loaded).count(), 3),
         ("vocabularies", vocabularies.count(), 2),
         ("templates", templates.count(), 4),
         ("gguf", nabla_fuzz::seeds::gguf().iter().filter_map(whole).count(), 3),

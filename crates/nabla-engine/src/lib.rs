@@ -11,6 +11,7 @@
 //! | [`gguf`] | a hostile-proof reader of GGUF files, and what the bytes of their weights mean |
 //! | [`language`] | language models: loaded, asked, batched, replayed |
 //! | [`safetensors`] | a hostile-proof reader of safetensors files |
+//! | [`images`] | pictures from prompts: a diffusion pipeline of three networks |
 //! | `graph` | the canonical graph and its bytes |
 //! | `model` | [`Model`], its [`Port`]s and its [`Cost`] |
 //! | `plan` | types, shapes, cost and life time of every value |
@@ -50,6 +51,7 @@
 mod error;
 pub mod gguf;
 mod graph;
+pub mod images;
 mod kernels;
 pub mod language;
 mod limits;
