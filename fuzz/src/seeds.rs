@@ -357,7 +357,7 @@ pub fn configs() -> Vec<Vec<u8>> {
 macro_rules! in_folder {
     ($name:literal) => {
         [
-            &include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json"))[..],
+            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json")),
             include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/tokenizer.json")),
             include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/tokenizer_config.json")),
             include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/model.safetensors")),
