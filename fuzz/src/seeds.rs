@@ -388,8 +388,7 @@ pub fn configs() -> Vec<Vec<u8>> {
 macro_rules! in_folder {
     ($name:literal) => {
         [
-            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json"))
-                .as_slice(),
+            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json")),
             include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/tokenizer.json")),
             include_bytes!(concat!(
                 "../../crates/nabla-engine/tests/safetensors/",

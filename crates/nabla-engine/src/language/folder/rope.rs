@@ -49,7 +49,7 @@ fn dimensions(writer: &mut Writer<'_>, parameters: Option<&Json<'_>>, head_size:
         None => parameters.map(|parameters| parameters.real(key)).transpose()?.flatten(),
     };
     let Some(part) = part.filter(|part| *part != 1.0) else { return Ok(head_size) };
-    if !(part > 0.0 && part < 1.0) {
+    if part <= 0.0 || part > 1.0 {
         return Err(writer.config.wrong(key, "a part above 0 and up to 1", part.to_string()));
     }
     #[expect(
@@ -134,7 +134,7 @@ fn llama3(scaling: &Json<'_>, base: f32, dimensions: u32) -> Result<Vec<f32>, Er
     let high = f64::from(required(scaling, "high_freq_factor")?);
     let key = "original_max_position_embeddings";
     let context = scaling.size(key)?;
-    if !(low < high) {
+    if low >= high {
         return Err(scaling.wrong("high_freq_factor", format!("more than {low}"), high.to_string()));
     }
     if dimensions > DIMENSIONS_MAX {

@@ -104,6 +104,38 @@ fn every_rule_counts() {
     assert_eq!(mine[row..2 * row], theirs[4 * row..5 * row], "the first of the second half comes second");
 }
 
+/// Since its fifth version `transformers` writes one object, with another inside for each kind of blocks.
+#[test]
+fn rotations_in_their_newer_form_are_the_same() {
+    let config = |name: &str, change: fn(&mut serde_json::Map<String, Value>)| {
+        let mut files = files(name);
+        let mut config = json::parse("config.json", &files["config.json"]).unwrap();
+        change(&mut config);
+        files.insert("config.json".to_owned(), serde_json::to_vec(&config).unwrap().into());
+        logits(&import_folder(&files, &Limits::default()).unwrap())
+    };
+    let llama = config("llama", |config| {
+        let mut parameters = config.remove("rope_scaling").unwrap();
+        parameters["rope_theta"] = config.remove("rope_theta").unwrap();
+        config.insert("rope_parameters".to_owned(), parameters);
+    });
+    assert_eq!(llama, logits(&twin("llama")));
+    let gemma = config("gemma3", |config| {
+        let mut full = config.remove("rope_scaling").unwrap();
+        full["rope_theta"] = config.remove("rope_theta").unwrap();
+        let local = config.remove("rope_local_base_freq").unwrap();
+        let local = serde_json::json!({"rope_type": "default", "rope_theta": local});
+        let both = serde_json::json!({"full_attention": full, "sliding_attention": local});
+        config.insert("rope_parameters".to_owned(), both);
+    });
+    assert_eq!(gemma, logits(&twin("gemma3")));
+    let phi = config("phi3", |config| {
+        let part = config.remove("partial_rotary_factor").unwrap();
+        config.insert("rope_parameters".to_owned(), serde_json::json!({"partial_rotary_factor": part}));
+    });
+    assert_eq!(phi, logits(&twin("phi3")));
+}
+
 /// A folder with a text of one file replaced.
 fn edited(name: &str, file: &str, from: &str, to: &str) -> InMemory {
     let mut files = files(name);
