@@ -2,6 +2,7 @@
 //!
 //! # Rules
 //! - One thread drives the model's scheduler: a step is a token for everybody who is being answered.
+//! - Requests are checked, and their grammars compiled, by whoever asks: the thread has other things to do.
 //! - What a step brings goes to each asker's own channel, which holds at most the tokens that were asked for. An
 //!   asker who is slow holds up nobody; one who drops his end is forgotten before the next step.
 //! - The thread ends with its last [`Talker`].
@@ -9,11 +10,11 @@
 //! # When things go wrong
 //! A request that is refused is answered with the refusal. If the thread is gone, so are the channels.
 
-use std::{fmt, num::NonZero, thread};
+use std::{fmt, thread};
 
 use nabla_engine::{
     Error,
-    language::{Event, Generation, JobId, Scheduler, SchedulerConfig, TextModel},
+    language::{Event, Generation, JobId, Prepared, Scheduler, SchedulerConfig, TextModel},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,7 +40,8 @@ impl fmt::Debug for Ask {
 }
 
 struct Request {
-    ask: Ask,
+    client: u64,
+    prepared: Prepared,
     events: mpsc::Sender<Event>,
     answer: oneshot::Sender<Result<(), Error>>,
 }
@@ -47,6 +49,7 @@ struct Request {
 /// A handle of the thread. A clone is the same.
 #[derive(Clone)]
 pub struct Talker {
+    model: TextModel,
     requests: mpsc::Sender<Request>,
 }
 
@@ -62,12 +65,12 @@ impl Talker {
     /// # Errors
     /// As [`Scheduler::new`]; [`Error::Step`] if there is no thread to be had.
     pub fn begin(model: TextModel, config: SchedulerConfig) -> Result<Self, Error> {
-        let scheduler = Scheduler::new(model, config)?;
+        let scheduler = Scheduler::new(model.clone(), config)?;
         let (requests, receiver) = mpsc::channel(ASKS_MAX);
         let talk = move || Talk { scheduler, requests: receiver, askers: Vec::new() }.run();
         let begun = thread::Builder::new().name("talker".to_owned()).spawn(talk);
         begun.map_err(|error| Error::Step { problem: format!("no thread for the model: {error}") })?;
-        Ok(Self { requests })
+        Ok(Self { model, requests })
     }
 
     /// Whether its thread has ended, which it does not by itself.
@@ -79,15 +82,20 @@ impl Talker {
     /// Ask, and get the channel that the answer comes through, to its last event.
     ///
     /// # Errors
-    /// As [`Scheduler::submit`]; [`Error::Busy`] also if the thread has no time even to refuse.
+    /// As [`Prepared::new`] and [`Scheduler::submit_prepared`]; [`Error::Busy`] also if the thread has no time even to
+    /// refuse.
     pub async fn ask(&self, ask: Ask) -> Result<mpsc::Receiver<Event>, Error> {
         let gone = || Error::Step { problem: "the model's thread has ended".to_owned() };
-        let room = NonZero::new(ask.generation.max_tokens as usize).map_or(1, NonZero::get);
+        let Ask { client, generation } = ask;
+        let room = (generation.max_tokens as usize).max(1);
+        let model = self.model.clone();
+        let prepared = tokio::task::spawn_blocking(move || Prepared::new(&model, generation)).await;
+        let prepared = prepared.map_err(|error| Error::Step { problem: error.to_string() })??;
         // All tokens and the end: the thread never waits for who reads them.
         let (events, receiver) =
             mpsc::channel(room.saturating_add(1).min(tokio::sync::Semaphore::MAX_PERMITS));
         let (answer, answered) = oneshot::channel();
-        let request = Request { ask, events, answer };
+        let request = Request { client, prepared, events, answer };
         self.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Error::Busy { waiting: ASKS_MAX },
             mpsc::error::TrySendError::Closed(_) => gone(),
@@ -121,8 +129,8 @@ impl Talk {
     }
 
     fn submit(&mut self, request: Request) {
-        let Request { ask, events, answer } = request;
-        let submitted = self.scheduler.submit(ask.client, ask.generation);
+        let Request { client, prepared, events, answer } = request;
+        let submitted = self.scheduler.submit_prepared(client, prepared);
         let told = match submitted {
             Ok(job) => {
                 self.askers.push((job, events));
