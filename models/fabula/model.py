@@ -77,13 +77,13 @@ class Block(nn.Module):
         def heads(projected: Tensor) -> Tensor:
             return projected.view(*x.shape[:2], -1, self.shape.head_width).transpose(1, 2)
 
-        query = rotate(heads(self.attn_q(x)), cosines, sines)
+        query = rotate(heads(self.attn_q(x)), cosines, sines) * self.shape.head_width**-0.5
         key = rotate(heads(self.attn_k(x)), cosines, sines)
         value = heads(self.attn_v(x))
         group = self.shape.heads // self.shape.kv_heads
         key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
         # Written out: on the CPU in bfloat16 this is faster than the fused call.
-        scores = query @ key.transpose(-1, -2) * self.shape.head_width**-0.5
+        scores = query @ key.transpose(-1, -2)
         future = torch.full(scores.shape[-2:], -1e9, dtype=scores.dtype).triu(1)
         mixed = (scores + future).softmax(-1).type_as(value) @ value
         return self.attn_output(mixed.transpose(1, 2).flatten(2))

@@ -200,7 +200,7 @@ def work(rank: int, options: argparse.Namespace) -> None:
         if rank == 0 and step % 20 == 0:
             minutes = (time.monotonic() - progress.started) / 60
             print(f"step {step} rows {length} tokens {progress.tokens} loss {loss:.4f} share {progress.share:.3f} minutes {minutes:.1f}", flush=True)
-        if rank == 0 and step % 100 == 0:
+        if rank == 0 and step % 50 == 0:
             save(checkpoint, model, optims, progress, step)
     if rank == 0:
         save(checkpoint, model, optims, progress, step)
