@@ -352,6 +352,16 @@ def introduced(rng: random.Random) -> Pair:
     return expand(rng, f"{{My name is|I am|I'm|Hello, I am|Hi, my name is|Hi, I'm}} {name}{{.|!|}}", {}), expand(rng, f"{{Hello, {name}! Nice to meet you.|Hello, {name}! I am Fabula. Would you like to hear a story?|Nice to meet you, {name}!}}", {})
 
 
+def echo(rng: random.Random) -> Pair:
+    """Words to be said again: the plainest way to learn that an answer copies from the question."""
+    pools = (words.ANIMALS, words.FRIEND_NAMES, words.THINGS, words.FOODS, words.COLOURS, NUMBERS)
+    many = rng.randint(1, 8)
+    said = [novel_word(rng) if rng.random() < 0.4 else rng.choice(rng.choice(pools)) for _ in range(many)]
+    joined = rng.choice((", ", " ")).join(said)
+    ask = rng.choice(("Repeat: ", "Say: ", "Repeat after me: ", "Say this again: ", "Please repeat: ", "Repeat these words: "))
+    return ask + joined, joined
+
+
 COUPLETS = (
     "I saw {the|a little} [topic] {late at night|one quiet night},\nit {carried|had} a {tiny|golden} light.", "The [topic] {sleeps|rests} beneath a tree\nand dreams {of you|of home} and dreams of me.",
     "The sun {comes up|is here}, it is a {sunny|lovely} day,\nthe [topic] wants to come and play.", "The stars are {bright|high}, here comes the moon,\nthe [topic] will be sleeping soon.",
@@ -381,7 +391,7 @@ def written(pairs: list[Pair], rng: random.Random) -> Pair:
 def question(rng: random.Random) -> Pair:
     """Any question with its answer."""
     makers = (
-        (arithmetic, 8), (word_problem, 1), (numbers, 2), (calendar, 2), (nature, 4), (kinds, 2), (colour, 3), (household, 4), (spoken_sum, 1), (tense, 1), (listing, 3), (poem, 2), (unknown, 4),
+        (arithmetic, 8), (word_problem, 1), (numbers, 2), (calendar, 2), (nature, 4), (kinds, 2), (colour, 3), (household, 4), (spoken_sum, 1), (tense, 1), (listing, 3), (poem, 2), (echo, 5), (unknown, 4),
         (lambda r: written(PLAIN, r), 4), (lambda r: written(SELF, r), 6), (lambda r: written(SMALL_TALK, r), 5),
     )
     maker = rng.choices([maker for maker, _ in makers], [weight for _, weight in makers])[0]
