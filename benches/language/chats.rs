@@ -16,7 +16,7 @@ use crate::works::{Model, python, token_at};
 pub(crate) const CHATS: u32 = 32;
 pub(crate) const SHARED_TOKENS: u32 = 512;
 const OWN_TOKENS: u32 = 24;
-const ANSWER_TOKENS: u32 = 64;
+pub(crate) const ANSWER_TOKENS: u32 = 64;
 pub(crate) const THREADS: u32 = 2;
 
 /// What one run of all chats came to.
@@ -29,9 +29,19 @@ pub(crate) struct Crowd {
 
 /// What one chat saw, in seconds from its beginning.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    first: f64,
-    tokens: u32,
+pub(crate) struct Seen {
+    pub(crate) first: f64,
+    pub(crate) tokens: u32,
+}
+
+impl Seen {
+    /// One more token, so many seconds after the beginning.
+    pub(crate) fn piece(&mut self, seconds: f64) {
+        if self.tokens == 0 {
+            self.first = seconds;
+        }
+        self.tokens += 1;
+    }
 }
 
 /// The prompt of one chat. `round` makes each run's own part a new one, so that only the shared part can be remembered.
@@ -42,8 +52,13 @@ pub(crate) fn prompt(chat: u32, round: u32) -> Vec<u32> {
     shared.chain(own).collect()
 }
 
+/// The prompts of a round.
+pub(crate) fn prompts(round: u32) -> impl Iterator<Item = Vec<u32>> {
+    (0..CHATS).map(move |chat| prompt(chat, round))
+}
+
 impl Crowd {
-    fn of(seconds: f64, seen: &[Seen]) -> Self {
+    pub(crate) fn of(seconds: f64, seen: &[Seen]) -> Self {
         let mut first: Vec<f64> = seen.iter().map(|seen| seen.first).collect();
         first.sort_by(f64::total_cmp);
         let tokens: u32 = seen.iter().map(|seen| seen.tokens).sum();
@@ -74,12 +89,12 @@ impl Server {
         self.worker.hello["version"].as_str().unwrap_or_default()
     }
 
-    /// All chats at once, each over a connection of its own.
+    /// All chats of a round at once, each over a connection of its own.
     pub(crate) fn run(&self, round: u32) -> Crowd {
         let began = Instant::now();
         let seen: Vec<Seen> = thread::scope(|scope| {
-            let chat = |chat| scope.spawn(move || self.chat(&prompt(chat, round)));
-            let chats: Vec<_> = (0..CHATS).map(chat).collect();
+            let chats: Vec<_> =
+                prompts(round).map(|prompt| scope.spawn(move || self.chat(&prompt))).collect();
             chats.into_iter().map(|chat| chat.join().expect("a chat ends")).collect()
         });
         Crowd::of(began.elapsed().as_secs_f64(), &seen)
@@ -104,13 +119,10 @@ impl Server {
         for line in BufReader::new(stream).lines() {
             let Ok(line) = line else { break };
             if let Some(event) = line.strip_prefix("data: ") {
-                if seen.tokens == 0 {
-                    seen.first = began.elapsed().as_secs_f64();
-                }
                 if event.contains("\"stop\":true") {
                     break;
                 }
-                seen.tokens += 1;
+                seen.piece(began.elapsed().as_secs_f64());
             }
         }
         assert!(seen.tokens > ANSWER_TOKENS / 2, "the server answers: {seen:?}");

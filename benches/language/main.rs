@@ -57,12 +57,9 @@ fn main() {
 fn compare(ours: &Ours<'_>, peer: &mut Peer, model: &Model, work: Work, target: Option<f64>) -> String {
     let name = format!("{}, {}", model.name, work.name());
     let target = target.map_or(String::new(), |target| format!("{target:.2} x"));
-    if ours.run(model, work, 1).is_none() {
-        return format!("| {name} | not yet | {} | | | {target} |", speed(work, peer.run(model, work, 2)));
-    }
     let turns = Turns::measure(
         ROUNDS,
-        |repeats| ours.run(model, work, repeats).unwrap_or(f64::NAN),
+        |repeats| ours.run(model, work, repeats),
         |repeats| peer.run(model, work, repeats),
     );
     format!(
@@ -117,30 +114,25 @@ fn agreement(ours: &Ours<'_>, peer: &mut Peer, model: &Model) -> String {
 fn crowds(model: &Model) -> String {
     let engine = Engine::with_threads(Kernels::Auto, chats::THREADS as usize).expect("two threads");
     let (ours, server) = (Ours::load(&engine, model), Server::start(model));
-    let rounds: Vec<_> = (1..=CROWD_ROUNDS).map(|round| (ours.crowd(round), server.run(round))).collect();
-    let side = |of: &dyn Fn(&Crowd) -> f64| {
-        let own = median(rounds.iter().map(|(own, _)| own.as_ref().map_or(f64::NAN, of)).collect());
-        let theirs = median(rounds.iter().map(|(_, theirs)| of(theirs)).collect());
-        let ratio = |(own, theirs): &(Option<Crowd>, Crowd)| own.as_ref().map_or(f64::NAN, of) / of(theirs);
-        let mut ratios: Vec<f64> = rounds.iter().map(ratio).collect();
-        ratios.sort_by(f64::total_cmp);
-        let (low, high) = (ratios.first().copied(), ratios.last().copied());
-        (own, theirs, median(ratios), low.unwrap_or(f64::NAN), high.unwrap_or(f64::NAN))
-    };
-    let name = format!(
-        "{} chats at once, {} tokens shared, {} threads",
-        chats::CHATS,
-        chats::SHARED_TOKENS,
-        chats::THREADS
-    );
-    let (own, theirs, ratio, low, high) = side(&|crowd| crowd.tokens_per_second);
-    let speed = format!(
-        "| {name} (wall; {}) | {own:.0} tokens/s | {theirs:.0} tokens/s | {ratio:.2} x | {low:.2}, {high:.2} | 1.50 x |",
-        server.version()
-    );
-    let (own, theirs, ratio, low, high) = side(&|crowd| crowd.first_p95);
-    let (own, theirs) = (duration(own), duration(theirs));
+    let mut room = ours.crowded();
+    let rounds: Vec<_> =
+        (1..=CROWD_ROUNDS).map(|round| (room.run(chats::prompts(round)), server.run(round))).collect();
+    let name =
+        format!("{} chats, {} tokens shared, {} threads", chats::CHATS, chats::SHARED_TOKENS, chats::THREADS);
+    let speed = side(&rounds, |crowd| crowd.tokens_per_second, |speed| format!("{speed:.0} tokens/s"));
+    let first = side(&rounds, |crowd| crowd.first_p95, duration);
+    let version = server.version();
     format!(
-        "{speed}\n| the same: p95 to the first token | {own} | {theirs} | {ratio:.2} x the time | {low:.2}, {high:.2} | 0.70 x |\n"
+        "| {name} (wall; {version}) | {speed} | 1.50 x |\n| the same, p95 to the first token | {first} (of the time) | 0.70 x |\n"
     )
+}
+
+/// Medians of both and of their ratio, and the range of that.
+fn side(rounds: &[(Crowd, Crowd)], of: impl Fn(&Crowd) -> f64, shown: impl Fn(f64) -> String) -> String {
+    let mut ratios: Vec<f64> = rounds.iter().map(|(ours, theirs)| of(ours) / of(theirs)).collect();
+    ratios.sort_by(f64::total_cmp);
+    let ours = median(rounds.iter().map(|(ours, _)| of(ours)).collect());
+    let theirs = median(rounds.iter().map(|(_, theirs)| of(theirs)).collect());
+    let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+    format!("{} | {} | {:.2} x | {low:.2}, {high:.2}", shown(ours), shown(theirs), median(ratios))
 }

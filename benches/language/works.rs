@@ -59,11 +59,11 @@ impl Work {
         }
     }
 
-    /// Tokens of one run of which the seconds are told; 0 where speed is none of tokens.
+    /// Tokens of one run; 0 where speed is none of tokens.
     pub(crate) fn tokens(self) -> u32 {
         match self {
             Self::Prefill { tokens } => tokens,
-            Self::Decode { sequences, .. } => sequences,
+            Self::Decode { sequences, steps, .. } => sequences * steps,
             Self::Load { .. } => 0,
         }
     }
@@ -130,12 +130,12 @@ impl Peer {
         self.0.hello["version"].as_str().unwrap_or_default()
     }
 
-    /// CPU seconds of one run, the mean of `repeats`; of decoding, of one step.
+    /// CPU seconds of one run, the mean of `repeats`.
     pub(crate) fn run(&mut self, model: &Model, work: Work, repeats: u32) -> f64 {
         self.0.ask(&work.request(&model.path, repeats))["cpu"].as_f64().expect("seconds")
     }
 
-    /// The most probable tokens after a prompt.
+    /// The likeliest tokens after a prompt.
     pub(crate) fn greedy(&mut self, model: &Model, prompt: &[u32], tokens: u32) -> Vec<u32> {
         let request = json!({"file": model.path, "work": "greedy", "prompt": prompt, "tokens": tokens});
         let answer = self.0.ask(&request);

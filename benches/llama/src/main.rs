@@ -5,9 +5,9 @@
 //! | request | answer |
 //! |---|---|
 //! | `{"file", "work": "prefill", "tokens": 128, "repeats": 3}` | `{"cpu", "wall"}` of one prompt, logits after its last token |
-//! | `{"file", "work": "decode", "batch": 8, "context": 128, "tokens": 16, "repeats": 2}` | of one step: a token of each sequence |
+//! | `{"file", "work": "decode", "batch": 8, "context": 128, "tokens": 16, "repeats": 2}` | of so many steps, each a token of every sequence |
 //! | `{"file", "work": "load", "tokens": 8, "repeats": 1}` | from a file's path to the logits after a prompt |
-//! | `{"file", "work": "greedy", "prompt": [1, 5], "tokens": 64}` | `{"tokens": [...]}`, the most probable ones |
+//! | `{"file", "work": "greedy", "prompt": [1, 5], "tokens": 64}` | `{"tokens": [...]}`, the likeliest ones |
 //!
 //! Models stay loaded until the process ends, but for those of `load`. Prompts are the same tokens as on our side.
 #![expect(clippy::print_stdout, reason = "answers go to standard output")]
@@ -169,7 +169,7 @@ impl Loaded {
             }
         }
         self.held = context;
-        watch.answer(repeats * tokens)
+        watch.answer(repeats)
     }
 
     fn greedy(&mut self, prompt: &[i64], tokens: u32) -> Vec<i32> {
