@@ -25,8 +25,6 @@ GREEDY_TOKENS = 64
 PROMPTS = (
     "Hello!", "Who are you?", "What colour is the sky?", "What is 7 + 5?", "Tell me a story about a dragon",
     "Write a story about a brave mouse and a lost key", "List three animals.", "What is the capital of Australia?",
-)
-MORE_PROMPTS = (
     "hi", "what can you do", "Thank you!", "What is your name?", "What does a cow say?", "What is the opposite of hot?", "What day comes after Friday?",
     "Which is bigger, 12 or 9?", "Is an elephant bigger than a mouse?", "Where do you keep milk?", "Who won the world cup?", "What is bitcoin?",
     "Rewrite in the past tense: The fox finds a ball.", "Write a poem about the moon", "Tell me a joke", "Count to ten", "My name is Robert.",
@@ -124,7 +122,7 @@ def compare(reader: gguf.GGUFReader, model: Model, tokenizer: Tokenizer, server:
 def speak(server: xllamacpp.Server) -> None:
     """Print answers at both temperatures, and one chat of several turns."""
     for temperature in (0.0, 0.8):
-        for ask in PROMPTS + MORE_PROMPTS:
+        for ask in PROMPTS:
             print(f"[{temperature}] {ask}\n    {chat(server, [{'role': 'user', 'content': ask}], temperature)}")
     messages: list[dict[str, str]] = []
     for ask in ("Hi there!", "Tell me a story about a shy bear", "What was the name of the bear?", "Thanks! And what is 3 + 4?", "Another story, please", "Who is the hero?"):

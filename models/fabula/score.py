@@ -2,8 +2,8 @@
 
 Run from the `models` folder: `python -m fabula.score`. llama.cpp answers at temperature 0. The questions come from a
 seed that training never uses, but from the same grammar: what is counted is how well the grammar was learned. A question
-counts as right if the answer is the grammar's, word for word; where the grammar has several, the fact in it
-counts. A story counts as sound if it has the hero that was asked for, and two names at most.
+counts as right if the answer is the grammar's, word for word. A story counts as sound if it has the hero that was
+asked for, and two names at most.
 """
 
 import argparse
