@@ -182,6 +182,7 @@ def build_peer():
         "LIBCLANG_PATH": str(site / "clang" / "native"),
         "BINDGEN_EXTRA_CLANG_ARGS": f"-I{headers.stdout.strip()}",
         "RUSTFLAGS": "-C target-cpu=native",
+        "CXXFLAGS": f"-include {ROOT / 'benches' / 'llama' / 'tiles.h'}",
         "CARGO_TARGET_DIR": str(PEER),
     }
     for name in [name for name in environment if name.startswith("CARGO_") and name not in ("CARGO_HOME", "CARGO_TARGET_DIR")]:
