@@ -119,7 +119,11 @@ impl Sink {
                         return Ok(JobAnswer { response: response.freeze(), receipt, salt });
                     }
                     (StreamItem::Failed(info), _) => {
-                        return Err(Broken::Provider(info.message.chars().take(200).collect()));
+                        // The reason is logged, and a provider's words may be anything.
+                        let is_plain = |b: u8| b.is_ascii_lowercase() || b == b'_';
+                        let code: String =
+                            info.code.bytes().filter(|b| is_plain(*b)).take(60).map(char::from).collect();
+                        return Err(Broken::Provider(format!("the provider failed ({code})")));
                     }
                     _ => return Err(Broken::Provider("its events are out of order".to_owned())),
                 }

@@ -167,8 +167,9 @@ impl Verifier {
         let result = tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())?;
         match result.map_err(|error| error.to_string())? {
             Replay::Equal => Ok(Outcome::Equal),
-            Replay::Different { what, expected, got } => {
-                tracing::warn!(receipt = %receipt.id(), what, expected, got, "replay differs");
+            // What was expected and got may be words of an answer: they are not logged.
+            Replay::Different { what, .. } => {
+                tracing::warn!(receipt = %receipt.id(), what, "replay differs");
                 Ok(Outcome::Different)
             }
         }

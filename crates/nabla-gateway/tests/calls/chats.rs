@@ -30,7 +30,7 @@ const COSTS: u128 = PER_CALL + ROYALTY + 5 + TOKENS_OUT;
 
 fn chat_with(nonce: u8, members: Value) -> String {
     let mut body = json!({
-        "model": "alice/fabula", "nonce": Nonce([nonce; 32]), "max_tokens": TOKENS_OUT as u64, "temperature": 0.7,
+        "model": "alice/fabula", "nonce": Nonce([nonce; 32]), "max_tokens": 6, "temperature": 0.7,
         "messages": [{"role": "user", "content": PROMPT}],
     });
     let Value::Object(members) = members else { panic!("members") };

@@ -62,7 +62,7 @@ impl ChatContent {
 
     fn of_document(bytes: &[u8]) -> Result<Self, ChatError> {
         let answer: ChatCompletion =
-            serde_json::from_slice(bytes).map_err(|error| malformed("chat answer", error))?;
+            serde_json::from_slice(bytes).map_err(|error| malformed("chat answer", place(&error)))?;
         let wrong = |reason: &str| malformed("chat answer", reason);
         let [choice] = <[_; 1]>::try_from(answer.choices).map_err(|_| wrong("expected one choice"))?;
         let model_id = answer.nabla.model_id.ok_or_else(|| wrong("expected nabla.model_id"))?;
@@ -181,10 +181,12 @@ impl StreamItem {
             return Ok(Self::Done);
         }
         if line.starts_with(b"{\"error\"") {
-            let body: ErrorBody = serde_json::from_slice(line).map_err(|error| malformed(what, error))?;
+            let body: ErrorBody =
+                serde_json::from_slice(line).map_err(|error| malformed(what, place(&error)))?;
             return Ok(Self::Failed(body.error));
         }
-        let chunk: ChatChunk = serde_json::from_slice(line).map_err(|error| malformed(what, error))?;
+        let chunk: ChatChunk =
+            serde_json::from_slice(line).map_err(|error| malformed(what, place(&error)))?;
         match (&chunk.nabla.receipt, chunk.nabla.salt) {
             (None, None) => Ok(Self::Chunk(Box::new(chunk))),
             (Some(receipt), Some(salt)) if chunk.choices.is_empty() && chunk.usage.is_none() => {
@@ -228,6 +230,12 @@ impl EventReader {
     pub fn is_empty(&self) -> bool {
         self.0.waiting() == 0
     }
+}
+
+/// Where JSON is wrong, and not what stands there: what is said of an answer may be logged, the answer may not.
+fn place(error: &serde_json::Error) -> String {
+    let kind = if error.is_data() { "another member or value than expected" } else { "no JSON" };
+    format!("{kind} at line {} column {}", error.line(), error.column())
 }
 
 fn malformed(what: &'static str, reason: impl ToString) -> ChatError {

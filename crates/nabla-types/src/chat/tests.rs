@@ -213,6 +213,19 @@ fn the_bytes_of_an_answer_stay_what_they_are() {
     assert_eq!(end, expect);
 }
 
+/// What is said of an answer may be logged; the answer may not.
+#[test]
+fn an_error_about_an_answer_does_not_quote_it() {
+    for (from, to) in [("\"length\"", "\"canary\""), ("[7", "[\"canary\""), ("\"index\":0", "\"canary\":0")] {
+        for stream in [false, true] {
+            let text = String::from_utf8(whole(stream)).expect("text");
+            assert!(text.contains(from), "{from}");
+            let error = ChatContent::from_bytes(text.replacen(from, to, 1).as_bytes()).expect_err("refused");
+            assert!(!error.to_string().contains("canary"), "{error}");
+        }
+    }
+}
+
 /// Every event that is missing, doubled, moved or cut is noticed by reading alone, wherever it makes a difference
 /// that the receipt's commitment would not have to show.
 #[test]
