@@ -72,17 +72,14 @@ fn steps_are_those_of_diffusers() {
                 Ok(()) => good += 1,
                 Err(problem) => wrong.push(format!("{} in {steps}: {problem}", case["config"])),
             }
-            // A scheduler that takes the answers for something else is caught.
+            // A scheduler that takes the answers for something else is caught. (One step from where there is hardly
+            // any noise ends where it began.)
             let prediction = match scheduler.prediction {
                 Prediction::Velocity => Prediction::Noise,
                 Prediction::Noise | Prediction::Sample => Prediction::Velocity,
             };
-            let liar = Scheduler { prediction, ..scheduler.clone() };
-            assert!(
-                compare(&liar.course(steps).unwrap(), expected).is_err(),
-                "{} in {steps}",
-                case["config"]
-            );
+            let liar = Scheduler { prediction, ..scheduler.clone() }.course(steps).unwrap();
+            assert!(steps == 1 || compare(&liar, expected).is_err(), "{} in {steps}", case["config"]);
         }
     }
     assert!(wrong.is_empty(), "{good} good, {} wrong:\n{}", wrong.len(), wrong.join("\n"));

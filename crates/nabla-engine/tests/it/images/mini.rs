@@ -119,7 +119,9 @@ impl Mini {
             .part(5, &floats("most", &[0.75]))
             .integers("column", &[-1, 1, 1, 1])
             .node("", "Cast", &["sample"], &["x"], &[int_attribute("to", 1)])
-            .node("", "Cast", &["timestep"], &["t"], &[int_attribute("to", 1)])
+            .node("", "Cast", &["timestep"], &["each"], &[int_attribute("to", 1)])
+            // Several times count by their mean.
+            .node("", if dims == ["5"] { "ReduceMean" } else { "Identity" }, &["each"], &["t"], &[])
             .node("", "Cast", &["encoder_hidden_states"], &["s"], &[int_attribute("to", 1)])
             .node("", "ReduceMean", &["s"], &["mean"], &[ints_attribute("axes", &[1, 2])])
             .node("", "Reshape", &["mean", "column"], &["told"], &[])
