@@ -141,18 +141,17 @@ impl Ours {
     }
 
     /// Seconds of one run, the mean of `repeats`.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
-    pub(crate) fn run(&self, inputs: &[NamedTensor], repeats: f64) -> Seconds {
+    pub(crate) fn run(&self, inputs: &[NamedTensor], repeats: u32) -> Seconds {
         let mut watch = Watch::new(Clock::Cpu);
         let began = Instant::now();
         watch.time(|| {
-            for _ in 0..repeats as u64 {
+            for _ in 0..repeats {
                 drop(std::hint::black_box(self.0.run(inputs).expect("sound inputs")));
             }
         });
         Seconds {
-            cpu: watch.elapsed().as_secs_f64() / repeats,
-            wall: began.elapsed().as_secs_f64() / repeats,
+            cpu: watch.elapsed().as_secs_f64() / f64::from(repeats),
+            wall: began.elapsed().as_secs_f64() / f64::from(repeats),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A [`Group`] holds steps and limits (a copy of the same bytes, one hash of them, one signature) that are
 //! measured in turn, run after run, so that a slow moment of the machine hits all of them alike. Each step
-//! comes out as a [`Row`] of the one [`table`]. `table/main.rs` says what is measured.
+//! comes out as a [`Row`] of the one [`table`]. `table/main.rs` says what is measured. [`Turns`] compares with a
+//! [`Worker`], a peer in a process of its own.
 //!
 //! # Rules
 //! - A run repeats its body until it lasts; a row gives the median over all runs and their spread.
@@ -15,7 +16,11 @@ pub mod clock;
 pub mod group;
 pub mod machine;
 pub mod table;
+pub mod turns;
+pub mod worker;
 
 pub use clock::{Clock, Watch};
 pub use group::{Case, Group, Settings, Work};
 pub use table::Row;
+pub use turns::Turns;
+pub use worker::Worker;

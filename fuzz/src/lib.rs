@@ -10,6 +10,7 @@
 //! | [`mod@types`] | deterministic CBOR: receipts, layouts, manifests, the chain, tensors |
 //! | [`mod@text`] | text and JSON: amounts, ids, names, requests, payments, terms |
 //! | [`mod@engine`] | ONNX files and canonical models, which are also run; GGUF files |
+//! | [`mod@language`] | folders of models, vocabularies, templates, grammars, and models that answer |
 //! | [`mod@store`] | shards and codes |
 //! | [`mod@verify`] | a receipt with everything its reader holds |
 //! | [`mod@files`] | the journal and configurations |
@@ -21,6 +22,7 @@
 mod check;
 pub mod engine;
 pub mod files;
+pub mod language;
 pub mod mutate;
 pub mod sections;
 pub mod seeds;
@@ -31,6 +33,7 @@ pub mod verify;
 
 pub use engine::{gguf, model, onnx};
 pub use files::{config, journal, journal_block};
+pub use language::{folder, grammar, safetensors, talk, template, vocabulary};
 pub use store::{code, shards};
 pub use text::{api, chat, infer, payment, tensor_json, terms, text};
 pub use types::{
@@ -56,7 +59,7 @@ const fn body(name: &'static str, run: fn(&[u8]), seeds: fn() -> Vec<Vec<u8>>, r
 }
 
 /// All of them.
-pub const BODIES: [Body; 26] = [
+pub const BODIES: [Body; 32] = [
     body("receipt", receipt, seeds::receipts, 5000),
     body("layout", layout, seeds::layouts, 5000),
     body("manifest", manifest, seeds::manifests, 5000),
@@ -77,6 +80,12 @@ pub const BODIES: [Body; 26] = [
     body("onnx", onnx, seeds::onnx, 3000),
     body("gguf", gguf, seeds::gguf, 5000),
     body("model", model, seeds::models, 3000),
+    body("safetensors", safetensors, seeds::safetensors, 5000),
+    body("folder", folder, seeds::folders, 500),
+    body("talk", talk, seeds::talkers, 500),
+    body("vocabulary", vocabulary, seeds::vocabularies, 2000),
+    body("template", template, seeds::templates, 1000),
+    body("grammar", grammar, seeds::grammars, 500),
     body("shards", shards, seeds::shards, 3000),
     body("code", code, seeds::codes, 300),
     body("verify", verify, seeds::readers, 2000),

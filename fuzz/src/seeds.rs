@@ -1,7 +1,10 @@
 //! Valid inputs to begin from: the golden vectors of `spec/vectors`, the models of `models`, and the small
 //! ONNX files of `fuzz/seeds/onnx.txt`, a line of hex each, for the operators of the first engine.
 
-use std::sync::LazyLock;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use nabla_engine::{Limits, NoExternalData, import_onnx};
 use nabla_node::network::Plan;
@@ -40,6 +43,32 @@ const GGUF: [&[u8]; 3] = [
     include_bytes!("../../crates/nabla-engine/tests/gguf/llama.gguf"),
     include_bytes!("../../crates/nabla-engine/tests/gguf/qwen2.gguf"),
     include_bytes!("../../crates/nabla-engine/tests/gguf/gemma3.gguf"),
+];
+const SENTENCES: &str = r#"{"added_tokens": [{"id": 0, "content": "<unk>", "special": true},
+ {"id": 1, "content": "<s>", "special": true, "lstrip": true}, {"id": 7, "content": "<t>", "special": false}],
+ "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+ {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+ "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}]},
+ "model": {"type": "BPE", "unk_token": "<unk>", "byte_fallback": true,
+ "vocab": {"<unk>": 0, "<s>": 1, "<0xC3>": 2, "<0xA9>": 3, "▁": 4, "a": 5, "▁a": 6}, "merges": ["▁ a"]}}"#;
+const TEMPLATES: [&str; 4] = [
+    "{{ bos_token }}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}\
+     {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    "{%- set ns = namespace(n=0) %}{% for m in messages if m.role != 'system' %}{% set ns.n = ns.n + loop.index0 %}\
+     {{ m.content.split('</think>')[-1].lstrip('\n') ~ ns.n }}{% else %}none{% endfor %}",
+    "{% macro show(x, depth=0) %}{% if x is mapping %}{% for k, v in x|items %}{{ k }}={{ show(v, depth + 1) }}{% endfor %}\
+     {% else %}{{ x | tojson(indent=2) }}{% endif %}{% endmacro %}{% if tools %}{{ show(tools[0]) }}{% endif %}",
+    "{% if messages[0].role == 'user' %}{{ raise_exception('no') }}{% endif %}{{ strftime_now('%d %b %Y') }}\
+     {% for i in range(3) %}{{ messages[i]['content'][1:4] | upper | replace('I', '') }}{% endfor %}",
+];
+const GRAMMARS: [&str; 7] = [
+    "0{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"enum\":[\"x\",null]}},\"required\":[\"a\"]}",
+    "0{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/n\"},\"maxItems\":3,\"$defs\":{\"n\":{\"type\":\"number\",\"minimum\":1}}}",
+    "0{\"anyOf\":[{\"type\":\"string\",\"pattern\":\"^[a-z]+$\"},{\"const\":7}]}",
+    "1(yes|no|[0-9]{1,4})+ \\w*",
+    "1[^\\x00-\\x1f]*é?",
+    "2start: \"a\" b* | C\nb: \"[\" start \"]\"\nC: /[0-9]+/\n",
+    "2start: item (\",\" item)*\nitem: WORD\nWORD: /[a-z]{1,5}/\n%ignore \" \"\n",
 ];
 const EXAMPLES: [&str; 2] = [
     include_str!("../../models/digits/examples/one.json"),
@@ -354,4 +383,71 @@ pub fn configs() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let paths = Plan::development(11_400).write(folder.path()).expect("a new network");
     paths.iter().map(|path| std::fs::read(path).expect("just written")).collect()
+}
+
+macro_rules! in_folder {
+    ($name:literal) => {
+        [
+            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/config.json")),
+            include_bytes!(concat!("../../crates/nabla-engine/tests/safetensors/", $name, "/tokenizer.json")),
+            include_bytes!(concat!(
+                "../../crates/nabla-engine/tests/safetensors/",
+                $name,
+                "/tokenizer_config.json"
+            )),
+            include_bytes!(concat!(
+                "../../crates/nabla-engine/tests/safetensors/",
+                $name,
+                "/model.safetensors"
+            )),
+        ]
+    };
+}
+
+/// Names of the files of a folder, in the order of a seed.
+const IN_FOLDER: [&str; 4] = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+const FOLDERS: [[&[u8]; 4]; 3] = [in_folder!("qwen2"), in_folder!("gemma3"), in_folder!("phi3")];
+
+/// Folders of language models.
+#[must_use]
+pub fn folders() -> Vec<Vec<u8>> {
+    FOLDERS.iter().map(|files| pack(files)).collect()
+}
+
+/// Safetensors files.
+#[must_use]
+pub fn safetensors() -> Vec<Vec<u8>> {
+    FOLDERS.iter().map(|[.., weights]| weights.to_vec()).collect()
+}
+
+/// GGUF files with a vocabulary and a template.
+#[must_use]
+pub fn talkers() -> Vec<Vec<u8>> {
+    let imported = |files: &[&[u8]; 4]| {
+        let named = IN_FOLDER.iter().zip(files).map(|(name, bytes)| ((*name).to_owned(), (*bytes).into()));
+        let files: BTreeMap<String, Arc<[u8]>> = named.collect();
+        let joined =
+            nabla_engine::language::import_folder(&files, &Limits::default()).expect("committed folders");
+        [joined.0, joined.1].concat()
+    };
+    FOLDERS.iter().map(imported).collect()
+}
+
+/// `tokenizer.json` files.
+#[must_use]
+pub fn vocabularies() -> Vec<Vec<u8>> {
+    let [[_, byte_level, ..], ..] = FOLDERS;
+    vec![byte_level.to_vec(), SENTENCES.into()]
+}
+
+/// Chat templates.
+#[must_use]
+pub fn templates() -> Vec<Vec<u8>> {
+    TEMPLATES.map(Vec::from).to_vec()
+}
+
+/// Sources of grammars, each behind its kind.
+#[must_use]
+pub fn grammars() -> Vec<Vec<u8>> {
+    GRAMMARS.map(Vec::from).to_vec()
 }

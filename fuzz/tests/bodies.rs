@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use nabla_fuzz::{BODIES, Body, mutate::Random};
+use nabla_text::{ChatTemplate, Vocabulary};
 
 /// What a run on each change begins from.
 const SEED: u64 = 20_260_101;
@@ -108,6 +109,31 @@ fn model() {
 }
 
 #[test]
+fn safetensors_and_folders() {
+    ["safetensors", "folder"].iter().for_each(|name| check(name));
+}
+
+#[test]
+fn talk() {
+    check("talk");
+}
+
+#[test]
+fn vocabulary() {
+    check("vocabulary");
+}
+
+#[test]
+fn template() {
+    check("template");
+}
+
+#[test]
+fn grammar() {
+    check("grammar");
+}
+
+#[test]
 fn shards_and_codes() {
     check("shards");
     check("code");
@@ -147,7 +173,20 @@ fn seeds_are_accepted() {
         let gguf = nabla_engine::gguf::Gguf::open(file).ok()?;
         nabla_engine::language::Config::from_metadata(&gguf.metadata).ok()?.check(&gguf.tensors).ok()
     };
-    let accepted: [(&str, usize, usize); 4] = [
+    let loaded = |bytes: &Vec<u8>| {
+        let engine = nabla_engine::Engine::with_threads(nabla_engine::Kernels::Scalar, 1).ok()?;
+        nabla_engine::language::TextModel::load(&engine, bytes, &nabla_fuzz::engine::limits()).ok()
+    };
+    let ids = nabla_text::SpecialIds::default();
+    let vocabularies = nabla_fuzz::seeds::vocabularies();
+    let vocabularies = vocabularies.iter().filter_map(|json| Vocabulary::from_tokenizer_json(json, ids).ok());
+    let templates = nabla_fuzz::seeds::templates();
+    let templates =
+        templates.iter().filter_map(|bytes| ChatTemplate::new(std::str::from_utf8(bytes).ok()?).ok());
+    let accepted: [(&str, usize, usize); 7] = [
+        ("talkers", nabla_fuzz::seeds::talkers().iter().filter_map(loaded).count(), 3),
+        ("vocabularies", vocabularies.count(), 2),
+        ("templates", templates.count(), 4),
         ("gguf", nabla_fuzz::seeds::gguf().iter().filter_map(whole).count(), 3),
         ("onnx", nabla_fuzz::seeds::models().len(), nabla_fuzz::seeds::onnx().len()),
         ("transactions", nabla_fuzz::seeds::transactions().len(), 20),

@@ -70,6 +70,7 @@ const PLACES: &[Place] = &[
     Place { name: "nabla-cli", floor: 5, never: &[], only: None },
     Place { name: "nabla-benches", floor: 5, never: &[], only: None },
     Place { name: "nabla-fuzz", floor: 5, never: &[], only: None },
+    Place { name: "nabla-llama-peer", floor: 5, never: &[], only: None },
     Place { name: "xtask", floor: 5, never: &[], only: Some(&["proc-macro2", "toml"]) },
 ];
 

@@ -220,16 +220,19 @@ Examples:
   nabla model run model.onnx --input - --json < inputs.json
   nabla model run models/fabula/model.gguf --prompt \"Once upon a time\"
   nabla model run models/fabula/model.gguf --chat --prompt \"Tell me a story\" --temperature 0.8 --seed 7
+  nabla model run models/painter --prompt \"a red circle above a blue square\" --seed 7 --out circle.png
 The input of an .onnx file has the shape of the Open Inference Protocol:
   {\"inputs\": [{\"name\": \"image\", \"shape\": [1,1,8,8], \"datatype\": \"FP32\", \"data\": [...]}]}")]
     Run {
-        /// The .onnx file (external data are read from its folder) or the .gguf file.
+        /// The .onnx file (external data are read from its folder), the .gguf file, or an image pipeline's folder.
         file: PathBuf,
         /// File with the inputs of an .onnx file, or - for standard input.
         #[arg(long, short)]
         input: Option<PathBuf>,
         #[command(flatten)]
         text: TextArgs,
+        #[command(flatten)]
+        picture: PictureArgs,
         #[command(flatten)]
         engine: EngineArgs,
         /// Greatest size of an open dimension [default: what the model bears, up to 512].
@@ -267,7 +270,7 @@ other integers 0 or 1.")]
 /// What is asked of a language model.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct TextArgs {
-    /// Text that a .gguf file goes on with.
+    /// Text that a .gguf file goes on with, or what an image pipeline paints.
     #[arg(long, short, value_name = "TEXT", conflicts_with_all = ["input", "dim"])]
     pub(crate) prompt: Option<String>,
     /// Take the prompt as a message, and put it into the model's chat template.
@@ -306,6 +309,23 @@ pub(crate) struct TextArgs {
     /// Tokens of the prompt that are run at a time; it changes speed, never bits.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) prefill_chunk: u32,
+}
+
+/// What is asked of an image pipeline, beside prompt and seed.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PictureArgs {
+    /// Where the picture goes, as PNG.
+    #[arg(long, short, value_name = "FILE", requires = "prompt")]
+    pub(crate) out: Option<PathBuf>,
+    /// Steps of an image pipeline [default: the pipeline's own].
+    #[arg(long, value_name = "N", requires = "prompt")]
+    pub(crate) steps: Option<u32>,
+    /// How closely a picture follows its prompt [default: the pipeline's own].
+    #[arg(long, value_name = "X", requires = "prompt")]
+    pub(crate) guidance: Option<f32>,
+    /// What a picture should not show.
+    #[arg(long, value_name = "TEXT", requires = "prompt")]
+    pub(crate) negative: Option<String>,
 }
 
 /// How models are run here.

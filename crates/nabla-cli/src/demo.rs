@@ -8,6 +8,7 @@ pub(crate) mod bundled;
 mod frauds;
 mod liar;
 mod network;
+mod picture;
 mod steps;
 mod story;
 mod words;
@@ -34,6 +35,7 @@ async fn tell(story: &mut Story) -> Result<()> {
     story.step("replay", steps::replay(&network, &served)).await?;
     story.step("chat", words::chat(&network)).await?;
     story.step("embed", async { words::embed(&network) }).await?;
+    story.step("draw", async { picture::draw(&network) }).await?;
     story.step("fraud: answer", async { frauds::changed_answer(&served) }).await?;
     story.step("fraud: weights", frauds::other_weights(&mut network)).await?;
     story.step("fraud: shard", frauds::corrupted_shard(&mut network)).await?;

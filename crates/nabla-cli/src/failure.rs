@@ -59,7 +59,8 @@ pub(crate) fn summary(error: &anyhow::Error) -> Summary {
         let client = || cause.downcast_ref::<ClientError>().map(client);
         let node = || cause.downcast_ref::<nabla_node::Error>().map(node);
         let engine = || cause.downcast_ref::<nabla_engine::Error>().map(engine);
-        own.or_else(client).or_else(node).or_else(engine)
+        let images = || cause.downcast_ref::<nabla_engine::images::ImageError>().map(images);
+        own.or_else(client).or_else(node).or_else(engine).or_else(images)
     });
     let (code, hint, exit) = known.unwrap_or_else(|| ("failed".to_owned(), None, exit::FAILED));
     Summary { code, message, hint, exit }
@@ -113,6 +114,16 @@ fn engine(error: &nabla_engine::Error) -> (String, Option<String>, u8) {
         _ => ("bad_model", exit::BAD_INPUT),
     };
     (code.to_owned(), None, exit)
+}
+
+fn images(error: &nabla_engine::images::ImageError) -> (String, Option<String>, u8) {
+    use nabla_engine::images::ImageError;
+    let code = match error {
+        ImageError::Request { .. } => "bad_argument",
+        ImageError::Stopped { .. } => return ("stopped".to_owned(), None, exit::FAILED),
+        _ => "bad_model",
+    };
+    (code.to_owned(), None, exit::BAD_INPUT)
 }
 
 fn node(error: &nabla_node::Error) -> (String, Option<String>, u8) {

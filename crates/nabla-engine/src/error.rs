@@ -33,6 +33,16 @@ pub enum Error {
         /// What was found.
         got: String,
     },
+    /// The files of a folder are not a model, or contradict themselves or each other.
+    #[error("not a valid model folder: {place}: expected {expected}, got {got}")]
+    Folder {
+        /// Where: the file, and which key or tensor of it.
+        place: String,
+        /// What is needed there.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
     /// Bytes of a model that its source does not give.
     #[error("cannot read {size_bytes} bytes of the model from byte {offset} on")]
     Read {

@@ -10,6 +10,7 @@
 //! | `onnx` | [`import_onnx`]: a hostile-proof reader of ONNX files, and [`ExternalData`] |
 //! | [`gguf`] | a hostile-proof reader of GGUF files, and what the bytes of their weights mean |
 //! | [`language`] | language models: loaded, asked, batched, replayed |
+//! | [`safetensors`] | a hostile-proof reader of safetensors files |
 //! | [`images`] | pictures from prompts: a diffusion pipeline of three networks |
 //! | `graph` | the canonical graph and its bytes |
 //! | `model` | [`Model`], its [`Port`]s and its [`Cost`] |
@@ -60,6 +61,7 @@ mod ops;
 mod plan;
 mod residency;
 mod runtime;
+pub mod safetensors;
 
 pub use error::{Error, Fault};
 pub use graph::Symbol;

@@ -118,6 +118,15 @@ pub enum Error {
         /// The limit.
         max: u64,
     },
+    /// A message with the character that marks what a template must not join.
+    #[error("a message has the character U+FDD0, which no text has; leave it out")]
+    MarkInMessage,
+    /// A message with a character that steers this model, in any text.
+    #[error("a message has the character {got:?}, which is a control token of this model; leave it out")]
+    ControlCharacter {
+        /// The character.
+        got: String,
+    },
     /// The model has no template.
     #[error("the model has no chat template; name one, such as \"chatml\", or send the prompt as text")]
     NoTemplate,

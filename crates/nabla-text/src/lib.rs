@@ -15,8 +15,8 @@
 //! - Equal inputs give equal tokens, text and masks on every machine: no clock, no randomness, no I/O.
 //! - Everything here comes from strangers: a publisher's vocabulary and template, a caller's text, schema
 //!   and stop strings. Sizes are checked before anything is allocated, and effort has bounds.
-//! - A caller's text never becomes a control token. Only [`Special::Parse`] makes those, and it is meant for
-//!   what a template rendered.
+//! - A caller's text never becomes a control token: not by [`Special::AsText`], and not as a message, which
+//!   [`ChatTemplate::prompt`] guards before the template puts it among control tokens.
 //!
 //! # When things go wrong
 //! Every refusal is an [`Error`] that says what was expected and what was got. A vocabulary, a template or a

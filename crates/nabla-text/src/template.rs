@@ -4,6 +4,8 @@
 //! - A template is a stranger's program. It runs with limits on its bytes, its instructions, the bytes that
 //!   it makes, reads and compares, its nesting and its recursion, and reaches nothing but what is in
 //!   [`Render`].
+//! - [`ChatTemplate::prompt`] makes tokens of it: control tokens are the template's own, never those that a
+//!   caller wrote into a message.
 //! - The prompt is a function of the template and of [`Render`]: the time is handed in.
 //! - Whitespace is treated as `transformers` does (`trim_blocks`, `lstrip_blocks`), and `tojson` writes what
 //!   Python's `json.dumps` writes, because models are trained on those prompts.
@@ -43,7 +45,10 @@ use minijinja::{
 use serde_json::{Map, Value as Json};
 
 use self::sandbox::Budget;
-use crate::error::{Error, at_most, cut};
+use crate::{
+    Vocabulary,
+    error::{Error, at_most, cut},
+};
 
 /// Most bytes of a template.
 pub const TEMPLATE_BYTES_MAX: usize = 128 << 10;
@@ -177,6 +182,27 @@ impl ChatTemplate {
         let text = self.run(&environment, render).map_err(|error| failure(&error, &budget))?;
         at_most("bytes of the prompt", PROMPT_BYTES_MAX, text.len())?;
         Ok(text)
+    }
+
+    /// The tokens of the prompt of these messages. What messages, tools and variables say never becomes a control
+    /// token, whatever it is written like, and reaches the model byte for byte.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render) and [`Vocabulary::encode`]; [`Error::MarkInMessage`],
+    /// [`Error::ControlCharacter`].
+    pub fn prompt(&self, vocabulary: &Vocabulary, render: &Render<'_>) -> Result<Vec<u32>, Error> {
+        let guarded =
+            |(field, value): (&String, &Json)| Ok((field.clone(), vocabulary.guarded(field, value)?));
+        let message = |message: &Message| message.0.iter().map(guarded).collect::<Result<_, Error>>();
+        let messages = render.messages.iter().map(|one| message(one).map(Message));
+        let messages = messages.collect::<Result<Vec<_>, _>>()?;
+        let tools = render.tools.iter().map(|tool| vocabulary.guarded("tools", tool));
+        let tools = tools.collect::<Result<Vec<_>, _>>()?;
+        let variables =
+            render.variables.iter().map(|(name, value)| Ok((*name, vocabulary.guarded(name, value)?)));
+        let variables = variables.collect::<Result<Vec<_>, Error>>()?;
+        let render = Render { messages: &messages, tools: &tools, variables: &variables, ..*render };
+        vocabulary.encode_rendered(&self.render(&render)?)
     }
 
     fn run(&self, environment: &Environment<'_>, render: &Render<'_>) -> Result<String, minijinja::Error> {

@@ -40,6 +40,7 @@
 //! ```
 
 mod byte_level;
+mod guard;
 mod json;
 pub mod parts;
 mod sentence;
@@ -50,7 +51,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 pub use parts::{Kind, Parts, PreTokenizer, SpacePrefix, SpecialIds, Strip, TokenType};
 
-use self::{byte_level::ByteLevel, sentence::SentencePiece, special::Specials};
+use self::{byte_level::ByteLevel, guard::Guard, sentence::SentencePiece, special::Specials};
 use crate::{
     decoder::{Control, Decoder, Place},
     error::{Error, at_most},
@@ -60,7 +61,8 @@ use crate::{
 /// What happens to text that is written like a control token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
-    /// It becomes that token. For what a template rendered, and for nothing that a caller wrote.
+    /// It becomes that token. For text of our own, and for nothing that a caller wrote: a conversation is encoded
+    /// by [`ChatTemplate::prompt`](crate::ChatTemplate::prompt).
     Parse,
     /// It stays text.
     AsText,
@@ -77,6 +79,7 @@ struct Tables {
     add_bos: bool,
     add_eos: bool,
     specials: Specials,
+    guard: Guard,
     model: Model,
     nfc: bool,
 }
@@ -98,6 +101,7 @@ impl Vocabulary {
             token_types = vec![TokenType::Normal; tokens.len()];
         }
         let specials = Specials::new(&tokens, &token_types, strips)?;
+        let guard = Guard::new(&tokens, &token_types);
         let (model, pieces) = match kind {
             Kind::Gpt2 { merges, pre_tokenizer, whole_words } => {
                 let model = ByteLevel::new(&tokens, &token_types, &merges, pre_tokenizer, ids.unk)?;
@@ -120,7 +124,8 @@ impl Vocabulary {
             }
         };
         let (add_bos, add_eos, nfc) = (parts.add_bos, parts.add_eos, parts.nfc);
-        Ok(Self(Arc::new(Tables { pieces, types: token_types, ids, add_bos, add_eos, specials, model, nfc })))
+        let types = token_types;
+        Ok(Self(Arc::new(Tables { pieces, types, ids, add_bos, add_eos, specials, guard, model, nfc })))
     }
 
     /// The vocabulary of a Hugging Face `tokenizer.json`. Which tokens have a role stands in other files:
@@ -129,7 +134,7 @@ impl Vocabulary {
     /// # Errors
     /// [`Error`], if a limit is exceeded, the file contradicts itself, or says what we do not have.
     pub fn from_tokenizer_json(bytes: &[u8], ids: SpecialIds) -> Result<Self, Error> {
-        Self::new(json::parts(bytes, ids)?)
+        Self::new(Parts::from_tokenizer_json(bytes, ids)?)
     }
 
     /// How many tokens there are.
@@ -171,15 +176,54 @@ impl Vocabulary {
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
         at_most("bytes of the text", parts::TEXT_BYTES_MAX, text.len())?;
         let mut tokens = Vec::new();
+        self.encode_part(text, special, Stretch::First, &mut tokens)?;
+        Ok(tokens)
+    }
+
+    /// A value of a message, so that a template can put it among control tokens (see [`guard`]).
+    pub(crate) fn guarded(&self, field: &str, value: &serde_json::Value) -> Result<serde_json::Value, Error> {
+        self.0.guard.json(field, value)
+    }
+
+    /// Tokens of what a template rendered from [guarded](Self::guarded) messages: its own control tokens, and the
+    /// messages as text.
+    pub(crate) fn encode_rendered(&self, text: &str) -> Result<Vec<u32>, Error> {
+        at_most("bytes of the text", parts::TEXT_BYTES_MAX, text.len())?;
+        let mut tokens = Vec::new();
         let mut place = Stretch::First;
         let mut at = 0;
-        for found in self.0.specials.find(text, special) {
-            self.encode_stretch(&text[at..found.start.max(at)], place, &mut tokens)?;
+        let is_whole = |found: &special::Found| !text[found.start..found.end].contains(guard::MARK);
+        for found in self.0.specials.find(text, Special::Parse).filter(is_whole) {
+            self.encode_marked(&text[at..found.start.max(at)], place, &mut tokens)?;
             tokens.push(found.token);
             (at, place) = (found.end, Stretch::AfterSpecial);
         }
-        self.encode_stretch(&text[at..], place, &mut tokens)?;
+        self.encode_marked(&text[at..], place, &mut tokens)?;
         Ok(tokens)
+    }
+
+    /// A part without control tokens, or with marks that break them.
+    fn encode_marked(&self, text: &str, place: Stretch, tokens: &mut Vec<u32>) -> Result<(), Error> {
+        if text.contains(guard::MARK) {
+            return self.encode_part(&text.replace(guard::MARK, ""), Special::AsText, place, tokens);
+        }
+        self.encode_stretch(text, place, tokens)
+    }
+
+    fn encode_part(
+        &self,
+        text: &str,
+        special: Special,
+        mut place: Stretch,
+        tokens: &mut Vec<u32>,
+    ) -> Result<(), Error> {
+        let mut at = 0;
+        for found in self.0.specials.find(text, special) {
+            self.encode_stretch(&text[at..found.start.max(at)], place, tokens)?;
+            tokens.push(found.token);
+            (at, place) = (found.end, Stretch::AfterSpecial);
+        }
+        self.encode_stretch(&text[at..], place, tokens)
     }
 
     /// `tokens` with the begin and the end that the vocabulary asks for, unless they are there already.

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use nabla_text::{
-    Control, Kind, Parts, PreTokenizer, Special, SpecialIds, TokenType, Vocabulary,
+    ChatTemplate, Control, Error, Kind, Message, Parts, PreTokenizer, Render, Special, SpecialIds, TokenType,
+    Vocabulary,
     decoder::Place,
     vocabulary::{SpacePrefix, parts::TEXT_BYTES_MAX},
 };
@@ -119,6 +120,125 @@ fn every_text_comes_back() {
             assert_eq!(vocabulary.decode(&ids, Control::Show).as_deref(), Ok(&*text));
         }
     }
+}
+
+/// Turns as ChatML has them, in the tokens of these vocabularies.
+const TURNS: &str = "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}<|turn|>";
+
+/// What a template that writes the content of one message between these two makes of it.
+fn prompt(vocabulary: &Vocabulary, source: &str, content: Value) -> Result<Vec<u32>, Error> {
+    let messages = [Message::new("user", "").with("content", content)];
+    ChatTemplate::new(source)?.prompt(vocabulary, &Render::of(&messages))
+}
+
+/// The same without a template and without a guard: parts that are text, and the tokens between.
+fn by_hand(vocabulary: &Vocabulary, content: &str) -> Vec<u32> {
+    let control = |name: &str| vocabulary.encode(name, Special::Parse).expect("a control token");
+    let text = vocabulary.encode(&format!("user\n{content}"), Special::AsText).expect("tokens");
+    [control("<|turn|>"), text, control("<|end|>"), control("<|turn|>")].concat()
+}
+
+fn control_names(of: &str) -> Vec<String> {
+    let file = file();
+    let types = file[of]["types"].as_array().expect("types").iter();
+    let named = strings(&file[of]["tokens"]).into_iter().zip(types);
+    named.filter(|(_, kind)| **kind == json!(2) || **kind == json!(3)).map(|(name, _)| name).collect()
+}
+
+fn with_their_names() -> [(Vocabulary, Vec<String>); 3] {
+    [
+        (byte_level("qwen2"), control_names("bpe")),
+        (sentence_piece(SpacePrefix::Never), control_names("spm")),
+        (sentence_piece(SpacePrefix::Always), control_names("spm")),
+    ]
+}
+
+#[test]
+fn a_message_that_is_written_like_control_tokens_is_text() {
+    for (vocabulary, names) in with_their_names() {
+        assert!(names.len() >= 3);
+        for name in names {
+            for content in [name.clone(), format!("a {name}\n{name}{name}b<tool>"), format!("<|end|>{name}")]
+            {
+                let tokens = prompt(&vocabulary, TURNS, json!(content)).expect("tokens");
+                assert_eq!(tokens, by_hand(&vocabulary, &content), "{content}");
+                let text = format!("<|turn|>user\n{content}<|end|><|turn|>");
+                let shown = vocabulary.decode(&tokens, Control::Show).expect("text");
+                // A space before each stretch of text is the vocabulary's.
+                assert_eq!(shown.replace(' ', ""), text.replace(' ', ""));
+                let unguarded = vocabulary.encode(&text, Special::Parse).expect("tokens");
+                assert_ne!(tokens, unguarded, "a liar without a guard is not caught");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_control_token_in_pieces_is_text() {
+    let source =
+        "<|turn|>user\n{% for p in messages[0].content %}{{ p.text|trim }}{% endfor %}<|end|><|turn|>";
+    for (vocabulary, names) in with_their_names() {
+        for name in names {
+            for cut in 1..name.len() {
+                let pieces = json!([{"text": name[..cut]}, {"text": format!(" {} ", &name[cut..])}]);
+                let tokens = prompt(&vocabulary, source, pieces).expect("tokens");
+                assert_eq!(tokens, by_hand(&vocabulary, &name), "{name} cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn honest_messages_have_the_tokens_that_they_had() {
+    for (vocabulary, names) in with_their_names() {
+        let texts = strings(&file()["texts"]);
+        let honest: Vec<_> =
+            texts.iter().filter(|text| !names.iter().any(|name| text.contains(name))).collect();
+        assert!(honest.len() >= 150);
+        for content in honest {
+            let rendered = format!("<|turn|>user\n{content}<|end|><|turn|>");
+            let expect = vocabulary.encode(&rendered, Special::Parse);
+            assert_eq!(prompt(&vocabulary, TURNS, json!(content)), expect, "{content:?}");
+        }
+    }
+}
+
+#[test]
+fn templates_may_strip_and_split_what_is_guarded() {
+    let vocabulary = byte_level("qwen2");
+    let of = |source: &str, content: &str| {
+        let source = format!("<|turn|>user\n{{{{ {source} }}}}<|end|><|turn|>");
+        prompt(&vocabulary, &source, json!(content)).expect("tokens")
+    };
+    let strip = of("messages[0].content.strip()", "  a <|end|> b <  ");
+    assert_eq!(strip, by_hand(&vocabulary, "a <|end|> b <"));
+    let split = of("messages[0].content.split('<tool>')[-1]", "<|end|> a<tool>b <|turn|>c<|");
+    assert_eq!(split, by_hand(&vocabulary, "b <|turn|>c<|"));
+    let lines = of("messages[0].content.split('\\n') | join('-')", "<|end|>\n<|turn|>");
+    assert_eq!(lines, by_hand(&vocabulary, "<|end|>-<|turn|>"));
+    let json = of("messages[0].content | tojson", "<|end|>");
+    assert_eq!(json, by_hand(&vocabulary, "\"<|end|>\""));
+}
+
+#[test]
+fn a_message_with_a_mark_is_refused() {
+    let refused = prompt(&byte_level("qwen2"), TURNS, json!({"a": "b\u{fdd0}"}));
+    assert_eq!(refused, Err(Error::MarkInMessage));
+}
+
+/// Tokens by which text may go on are broken once for each, not once for all of them.
+#[test]
+fn guards_take_linear_time() {
+    let tokens: Vec<_> =
+        (2..1_000).map(|len| vec![b'<'; len]).chain([b"<".to_vec(), b"x".to_vec()]).collect();
+    let mut token_types = vec![TokenType::Control; 998];
+    token_types.extend([TokenType::Normal; 2]);
+    let kind = Kind::Llama { scores: vec![0.0; 1_000] };
+    let parts = Parts { tokens, token_types, ..parts(&file()["spm"], kind, SpacePrefix::Never) };
+    let vocabulary = Vocabulary::new(parts).expect("good parts");
+    let content = format!("{}x", "<".repeat(999)).repeat(500);
+    let tokens = prompt(&vocabulary, "{{ messages[0].content }}", json!(content)).expect("tokens");
+    assert_eq!(tokens, vocabulary.encode(&content, Special::AsText).expect("tokens"));
 }
 
 /// Long runs are the worst case of joining, and a thousand nested beginnings that of special tokens. Each

@@ -1,9 +1,10 @@
 //! `nabla model`: a model's file on this machine, checked, run, measured; no network, no wallet.
 //!
-//! An ONNX file takes tensors; a GGUF file takes text.
+//! An ONNX file takes tensors; a GGUF file takes text; a folder with an image pipeline takes text and gives a picture.
 
 mod bench;
 mod check;
+mod picture;
 mod run;
 mod text;
 
@@ -29,6 +30,9 @@ const INPUT_BYTES_MAX: usize = 64 << 20;
 
 pub(super) fn model(context: &Context<'_>, command: ModelCommand) -> Result<()> {
     match command {
+        ModelCommand::Run { file, text, picture, engine, .. } if picture::is_pipeline(&file) => {
+            picture::run(context, &file, &text, &picture, &engine)
+        }
         ModelCommand::Check { file, .. } if is_gguf(&file)? => text::check(context, &file),
         ModelCommand::Run { file, text, engine, .. } if is_gguf(&file)? => {
             text::run(context, &file, &text, &engine)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::program::Sandbox;
 
 /// The story's steps, each with a figure that it must have.
-const STEPS: [(&str, &str); 12] = [
+const STEPS: [(&str, &str); 13] = [
     ("start", "nodes"),
     ("publish", "digits_stored_bytes"),
     ("lose storage", "storage_left"),
@@ -17,6 +17,7 @@ const STEPS: [(&str, &str); 12] = [
     ("replay", "verdict"),
     ("chat", "completion_tokens"),
     ("embed", "near"),
+    ("draw", "digest"),
     ("fraud: answer", "caught"),
     ("fraud: weights", "caught"),
     ("fraud: shard", "caught"),

@@ -13,7 +13,7 @@
 
 use std::ops::Range;
 
-use super::{Gguf, MAGIC, TensorInfo};
+use super::{Gguf, MAGIC, Shape, TensorInfo, WeightFormat};
 use crate::{Error, Limits, ReadAt};
 
 /// Where data begins is a multiple of this.
@@ -42,19 +42,10 @@ impl Canonical {
         let keys: Vec<&str> = metadata.keys().map(|(key, _)| key).filter(is_kept).collect();
         let mut tensors: Vec<&TensorInfo> = gguf.tensors.iter().collect();
         tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let mut header = MAGIC.to_vec();
-        header.extend(3_u32.to_le_bytes());
-        header.extend((tensors.len() as u64).to_le_bytes());
-        header.extend((keys.len() as u64).to_le_bytes());
-        keys.iter().for_each(|key| metadata.write(key, &mut header));
-        let mut offset = 0;
-        for tensor in &tensors {
-            write_tensor(tensor, offset, &mut header);
-            offset += padded(size_bytes(&tensor.range));
-        }
-        while !(header.len() as u64).is_multiple_of(ALIGNMENT) {
-            header.push(0);
-        }
+        let mut key_bytes = Vec::new();
+        keys.iter().for_each(|key| metadata.write(key, &mut key_bytes));
+        let rows: Vec<Row<'_>> = tensors.iter().map(|tensor| Row::of(tensor)).collect();
+        let header = header(keys.len(), &key_bytes, &rows);
         let tensors = tensors.into_iter().map(|tensor| tensor.range.clone()).collect();
         Ok(Self { header, tensors })
     }
@@ -98,11 +89,46 @@ fn size_bytes(range: &Range<u64>) -> u64 {
     range.end - range.start
 }
 
-fn padded(size_bytes: u64) -> u64 {
-    size_bytes.next_multiple_of(ALIGNMENT)
+/// Bytes that a tensor takes in the data section. No more than a little above those of a file, which are far from 2^64.
+pub(crate) fn padded(size_bytes: u64) -> u64 {
+    size_bytes.checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
-fn write_tensor(tensor: &TensorInfo, offset: u64, header: &mut Vec<u8>) {
+/// A tensor of a header in the making.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) shape: Shape,
+    pub(crate) format: WeightFormat,
+    pub(crate) size_bytes: u64,
+}
+
+impl<'a> Row<'a> {
+    fn of(tensor: &'a TensorInfo) -> Self {
+        let TensorInfo { name, shape, format, range } = tensor;
+        Self { name, shape: *shape, format: *format, size_bytes: size_bytes(range) }
+    }
+}
+
+/// The header of these keys, sorted and written, and of these tensors, sorted by name.
+pub(crate) fn header(keys: usize, key_bytes: &[u8], tensors: &[Row<'_>]) -> Vec<u8> {
+    let mut header = MAGIC.to_vec();
+    header.extend(3_u32.to_le_bytes());
+    header.extend((tensors.len() as u64).to_le_bytes());
+    header.extend((keys as u64).to_le_bytes());
+    header.extend(key_bytes);
+    let mut offset = 0;
+    for tensor in tensors {
+        write_tensor(tensor, offset, &mut header);
+        offset += padded(tensor.size_bytes);
+    }
+    while !(header.len() as u64).is_multiple_of(ALIGNMENT) {
+        header.push(0);
+    }
+    header
+}
+
+fn write_tensor(tensor: &Row<'_>, offset: u64, header: &mut Vec<u8>) {
     header.extend((tensor.name.len() as u64).to_le_bytes());
     header.extend(tensor.name.as_bytes());
     let is_vector = tensor.shape.rows == 1;

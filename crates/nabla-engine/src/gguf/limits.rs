@@ -13,6 +13,12 @@ pub const KEY_BYTES_MAX: u64 = 1024;
 /// Longest text, in bytes: templates of chats have up to 20 KiB, licences 40 KiB.
 pub const TEXT_BYTES_MAX: u64 = 1 << 20;
 
+/// Key of a whole `tokenizer.json`, which a model that was a folder of Hugging Face's has in the place of tokens.
+pub const TOKENIZER_JSON: &str = "tokenizer.huggingface.json";
+
+/// Longest text under [`TOKENIZER_JSON`], in bytes: that of Gemma 3 has 33 MB, those of Llama 3 and Qwen 2 have 7 to 17.
+pub const TOKENIZER_BYTES_MAX: u64 = 48 << 20;
+
 /// Most elements of an array: vocabularies have up to 300 000 tokens, and up to 600 000 merges.
 pub const ARRAY_LENGTH_MAX: u64 = 1 << 20;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
-use super::limits::{ARRAY_LENGTH_MAX, KEY_BYTES_MAX, TEXT_BYTES_MAX};
+use super::limits::{ARRAY_LENGTH_MAX, KEY_BYTES_MAX, TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, TOKENIZER_JSON};
 use super::{shown, wire::Reader};
 use crate::Error;
 
@@ -169,7 +169,8 @@ pub(super) fn read_entries(reader: &mut Reader<'_>, count: u64) -> Result<BTreeM
         reader.enter(format!("key {index}"));
         let key = reader.name("a key", KEY_BYTES_MAX)?;
         reader.enter(format!("key {}", shown(&key)));
-        let entry = read_entry(reader)?;
+        let text_max = if key == TOKENIZER_JSON { TOKENIZER_BYTES_MAX } else { TEXT_BYTES_MAX };
+        let entry = read_entry(reader, text_max)?;
         if entries.insert(key, entry).is_some() {
             return Err(reader.error("each key once", "it again"));
         }
@@ -177,7 +178,8 @@ pub(super) fn read_entries(reader: &mut Reader<'_>, count: u64) -> Result<BTreeM
     Ok(entries)
 }
 
-fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Error> {
+/// A value; `text_max` is how long one text may be that is no element of an array.
+fn read_entry(reader: &mut Reader<'_>, text_max: u64) -> Result<Entry, Error> {
     let (kind, length) = match reader.u32()? {
         ARRAY => (read_element_kind(reader)?, Some(read_length(reader)?)),
         code => (read_kind(reader, code)?, None),
@@ -187,6 +189,7 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, Error> {
     match kind.size_bytes() {
         // At most 2^20 elements of 8 bytes: the product is far from the end of the numbers.
         Some(size) => reader.take((count * size) as u64).map(drop)?,
+        None if length.is_none() => reader.text("a text", text_max).map(drop)?,
         None => (0..count).try_for_each(|_| reader.text("a text", TEXT_BYTES_MAX).map(drop))?,
     }
     Ok(Entry { kind, length, range: start..reader.at() })
@@ -397,6 +400,53 @@ impl Metadata {
         let read = |bytes| Number::read(entry.kind, bytes).and_then(&get);
         let values: Option<Vec<T>> = self.bytes[entry.range.clone()].chunks_exact(size).map(read).collect();
         values.ok_or_else(|| wrong(key, expected, entry.to_string()))
+    }
+}
+
+/// Keys and values of a header in the making.
+#[derive(Debug, Default)]
+pub(crate) struct Values(BTreeMap<String, Vec<u8>>);
+
+impl Values {
+    pub(crate) fn u32(&mut self, key: &str, value: u32) {
+        self.put(key, Kind::U32, &value.to_le_bytes());
+    }
+
+    pub(crate) fn f32(&mut self, key: &str, value: f32) {
+        self.put(key, Kind::F32, &value.to_le_bytes());
+    }
+
+    pub(crate) fn bool(&mut self, key: &str, value: bool) {
+        self.put(key, Kind::Bool, &[value.into()]);
+    }
+
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
+        self.put(key, Kind::Text, &[&(value.len() as u64).to_le_bytes(), value.as_bytes()].concat());
+    }
+
+    pub(crate) fn bools(&mut self, key: &str, values: &[bool]) {
+        let mut bytes = ARRAY.to_le_bytes().to_vec();
+        bytes.extend(Kind::Bool.code().to_le_bytes());
+        bytes.extend((values.len() as u64).to_le_bytes());
+        bytes.extend(values.iter().map(|value| u8::from(*value)));
+        self.0.insert(key.to_owned(), bytes);
+    }
+
+    fn put(&mut self, key: &str, kind: Kind, value: &[u8]) {
+        self.0.insert(key.to_owned(), [&kind.code().to_le_bytes(), value].concat());
+    }
+
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// All of them, sorted, as a header has them.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let entry = |(key, value): (&String, &Vec<u8>)| {
+            [&(key.len() as u64).to_le_bytes(), key.as_bytes(), value].concat()
+        };
+        self.0.iter().flat_map(entry).collect()
     }
 }
 

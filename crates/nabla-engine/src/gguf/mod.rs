@@ -49,12 +49,14 @@ mod wire;
 
 pub use blocks::{dequantise, find_not_finite, quantise_q8_0};
 pub use canonical::{Canonical, Joined};
+pub(crate) use canonical::{Row, header, padded};
 pub use format::WeightFormat;
 pub use limits::{
     ALIGNMENT_MAX, ARRAY_LENGTH_MAX, HEADER_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, NAME_BYTES_MAX, TENSORS_MAX,
-    TEXT_BYTES_MAX,
+    TEXT_BYTES_MAX, TOKENIZER_BYTES_MAX, TOKENIZER_JSON,
 };
 pub use metadata::Metadata;
+pub(crate) use metadata::Values;
 pub use tensors::{Shape, TensorInfo, Tensors};
 
 use crate::{Error, ReadAt};

@@ -35,6 +35,8 @@ pub const PARTS: [&str; 7] = [
 
 /// Rows of a run: without the prompt, and with it.
 const ROWS: u64 = 2;
+/// Most values of one picture's latents: those of Stable Diffusion for 8192 x 8192 pixels.
+const LATENTS_MAX: u64 = 1 << 22;
 /// Channels, and cells along one side, of latents of which no file says so.
 const CHANNELS: u64 = 4;
 const CELLS: u64 = 64;
@@ -256,6 +258,17 @@ impl Wiring {
             Dim::Unknown => (0, false),
         };
         let (channels, cells) = (size(1).0, [size(2), size(3)]);
+        let count = [cells[0].0, cells[1].0].iter().fold(channels, |count, side| count.saturating_mul(*side));
+        if !(1..=LATENTS_MAX).contains(&count) {
+            return Err(wrong(middle, sample, format!("1 to {LATENTS_MAX} latents")));
+        }
+        let unet_rows = rows(middle, unet, sample)?;
+        if let Some(Dim::Fixed(times)) = time.shape.first()
+            && *times != 1
+            && *times != unet_rows.most as u64
+        {
+            return Err(wrong(middle, time, "1 time, or one for each row"));
+        }
         let (guess_out, guess) = output(middle, unet, "out_sample")?;
         check_dtype(middle, &guess, &[Dtype::F32, Dtype::F16])?;
         check_known(middle, &guess, &sample.shape)?;
@@ -272,7 +285,7 @@ impl Wiring {
 
         Ok(Self {
             text_rows: rows(encoder, text, ids)?,
-            unet_rows: rows(middle, unet, sample)?,
+            unet_rows,
             ids: ids.clone(),
             sample: sample.clone(),
             time: time.clone(),

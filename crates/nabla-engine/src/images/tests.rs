@@ -161,72 +161,57 @@ fn vocabularies_that_contradict_themselves_are_refused() {
     }
 }
 
+/// Settings of schedulers, and why they are refused.
+const REFUSED: &[(&str, &str)] = &[
+    (r#"{}"#, "_class_name: expected DDIMScheduler, EulerDiscreteScheduler or PNDMScheduler"),
+    (r#"{"_class_name": "LCMScheduler"}"#, "got LCMScheduler"),
+    (r#"{"_class_name": 7}"#, "_class_name: expected a text, got 7"),
+    (r#"{"_class_name": "PNDMScheduler"}"#, "skip_prk_steps: expected true"),
+    (r#"{"_class_name": "DDIMScheduler", "prediction_type": "flow"}"#, "prediction_type: expected epsilon"),
+    (r#"{"_class_name": "DDIMScheduler", "beta_schedule": "sigmoid"}"#, "beta_schedule: expected linear"),
+    (r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "odd"}"#, "timestep_spacing: expected leading"),
+    (
+        r#"{"_class_name": "DDIMScheduler", "beta_start": "nan"}"#,
+        r#"beta_start: expected a number, got "nan""#,
+    ),
+    (r#"{"_class_name": "DDIMScheduler", "beta_start": NaN}"#, "not valid JSON"),
+    (r#"{"_class_name": "DDIMScheduler", "beta_end": 1e999}"#, "not valid JSON"),
+    (r#"{"_class_name": "DDIMScheduler", "beta_end": 1.0}"#, "beta_end: expected a number from 0 to below 1"),
+    (r#"{"_class_name": "DDIMScheduler", "beta_end": -0.1}"#, "beta_end"),
+    (r#"{"_class_name": "DDIMScheduler", "beta_start": 0.0}"#, "at time 0 the share of signal is 1"),
+    (
+        r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 100000, "beta_end": 0.5}"#,
+        "the share of signal is 0",
+    ),
+    (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 0}"#, "num_train_timesteps: expected 1 to"),
+    (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 4294967295}"#, "num_train_timesteps"),
+    (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 1e12}"#, "a whole number of 32 bits"),
+    (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": -1}"#, "a whole number of 32 bits"),
+    (r#"{"_class_name": "DDIMScheduler", "steps_offset": 4294967295}"#, "is not one of 0 to 999"),
+    (
+        r#"{"_class_name": "DDIMScheduler", "clip_sample_range": 0}"#,
+        "clip_sample_range: expected a number above 0",
+    ),
+    (r#"{"_class_name": "DDIMScheduler", "clip_sample": 1}"#, "clip_sample: expected true or false"),
+    (r#"{"_class_name": "DDIMScheduler", "thresholding": true}"#, "thresholding: expected a setting that"),
+    (r#"{"_class_name": "DDIMScheduler", "trained_betas": [0.1]}"#, "trained_betas: expected a setting that"),
+    (r#"{"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": true}"#, "rescale_betas_zero_snr"),
+    (r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true}"#, "use_karras_sigmas"),
+    (
+        r#"{"_class_name": "EulerDiscreteScheduler", "interpolation_type": "log_linear"}"#,
+        "interpolation_type: expected linear, got log_linear",
+    ),
+    (
+        r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true, "prediction_type": "sample"}"#,
+        "prediction_type: expected epsilon or v_prediction with PNDMScheduler",
+    ),
+    (r#"[]"#, "not valid JSON"),
+    (r#"{"#, "not valid JSON"),
+];
+
 #[test]
 fn schedulers_that_are_not_understood_are_refused_by_name() {
-    for (config, expected) in [
-        (r#"{}"#, "_class_name: expected DDIMScheduler, EulerDiscreteScheduler or PNDMScheduler"),
-        (r#"{"_class_name": "LCMScheduler"}"#, "got LCMScheduler"),
-        (r#"{"_class_name": 7}"#, "_class_name: expected a text, got 7"),
-        (r#"{"_class_name": "PNDMScheduler"}"#, "skip_prk_steps: expected true"),
-        (
-            r#"{"_class_name": "DDIMScheduler", "prediction_type": "flow"}"#,
-            "prediction_type: expected epsilon",
-        ),
-        (r#"{"_class_name": "DDIMScheduler", "beta_schedule": "sigmoid"}"#, "beta_schedule: expected linear"),
-        (
-            r#"{"_class_name": "DDIMScheduler", "timestep_spacing": "odd"}"#,
-            "timestep_spacing: expected leading",
-        ),
-        (
-            r#"{"_class_name": "DDIMScheduler", "beta_start": "nan"}"#,
-            r#"beta_start: expected a number, got "nan""#,
-        ),
-        (r#"{"_class_name": "DDIMScheduler", "beta_start": NaN}"#, "not valid JSON"),
-        (r#"{"_class_name": "DDIMScheduler", "beta_end": 1e999}"#, "not valid JSON"),
-        (
-            r#"{"_class_name": "DDIMScheduler", "beta_end": 1.0}"#,
-            "beta_end: expected a number from 0 to below 1",
-        ),
-        (r#"{"_class_name": "DDIMScheduler", "beta_end": -0.1}"#, "beta_end"),
-        (r#"{"_class_name": "DDIMScheduler", "beta_start": 0.0}"#, "at time 0 the share of signal is 1"),
-        (
-            r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 100000, "beta_end": 0.5}"#,
-            "the share of signal is 0",
-        ),
-        (
-            r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 0}"#,
-            "num_train_timesteps: expected 1 to",
-        ),
-        (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 4294967295}"#, "num_train_timesteps"),
-        (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": 1e12}"#, "a whole number of 32 bits"),
-        (r#"{"_class_name": "DDIMScheduler", "num_train_timesteps": -1}"#, "a whole number of 32 bits"),
-        (r#"{"_class_name": "DDIMScheduler", "steps_offset": 4294967295}"#, "is not one of 0 to 999"),
-        (
-            r#"{"_class_name": "DDIMScheduler", "clip_sample_range": 0}"#,
-            "clip_sample_range: expected a number above 0",
-        ),
-        (r#"{"_class_name": "DDIMScheduler", "clip_sample": 1}"#, "clip_sample: expected true or false"),
-        (
-            r#"{"_class_name": "DDIMScheduler", "thresholding": true}"#,
-            "thresholding: expected a setting that",
-        ),
-        (
-            r#"{"_class_name": "DDIMScheduler", "trained_betas": [0.1]}"#,
-            "trained_betas: expected a setting that",
-        ),
-        (r#"{"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": true}"#, "rescale_betas_zero_snr"),
-        (r#"{"_class_name": "EulerDiscreteScheduler", "use_karras_sigmas": true}"#, "use_karras_sigmas"),
-        (
-            r#"{"_class_name": "EulerDiscreteScheduler", "interpolation_type": "log_linear"}"#,
-            "interpolation_type: expected linear, got log_linear",
-        ),
-        (
-            r#"{"_class_name": "PNDMScheduler", "skip_prk_steps": true, "prediction_type": "sample"}"#,
-            "prediction_type: expected epsilon or v_prediction with PNDMScheduler",
-        ),
-        (r#"[]"#, "not valid JSON"),
-        (r#"{"#, "not valid JSON"),
-    ] {
+    for (config, expected) in REFUSED {
         let error = scheduler(config).unwrap_err();
         assert!(error.contains(expected), "{config}: {error}");
     }

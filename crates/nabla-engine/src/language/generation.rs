@@ -181,13 +181,16 @@ impl Answer {
         self.finish
     }
 
-    /// The token that these logits give, and how likely it was. The logits are adjusted on the way.
+    /// The token that these logits give, and how likely it was. The logits are adjusted on the way. Those behind the
+    /// vocabulary's last token count for nothing: embeddings of some models were made longer for the hardware.
     ///
     /// # Errors
     /// [`Error::Text`] if the grammar became too complex; [`Error::NoToken`] if no token is left.
     pub(super) fn choose(&mut self, logits: &mut [f32]) -> Result<(u32, Option<TokenLogprobs>), Error> {
         let mask = self.grammar.as_mut().map(Grammar::allowed).transpose()?;
         let allowed = mask.as_ref().map(nabla_text::Mask::as_words);
+        let tokens = self.model.vocabulary().len().min(logits.len());
+        let logits = &mut logits[..tokens];
         let raw = self.top_logprobs.map(|top| (top, logits.to_vec()));
         let position = self.position as u64;
         let token = self.model.model().sample(&self.sampling, logits, &self.counts, allowed, position);

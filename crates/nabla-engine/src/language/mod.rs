@@ -1,10 +1,11 @@
-//! Language models: read from a GGUF file, and run.
+//! Language models: read from a GGUF file or a folder, and run.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `architecture` | [`Architecture`]: what the families of models differ in, as one table |
 //! | `config` | [`Config`]: sizes and rules of one model, from its metadata |
 //! | `rope` | [`Rope`]: how positions turn queries and keys |
+//! | `folder` | [`import_folder`]: folders of Hugging Face, brought to the form of GGUF files |
 //! | `text` | [`TextModel`]: a model with its vocabulary and its chat template |
 //! | `generation` | [`Generation`]: what is asked of a model; how tokens become an answer |
 //! | `scheduler` | [`Scheduler`]: many answers at once |
@@ -47,6 +48,7 @@ mod check;
 mod config;
 mod decoder;
 mod embedding;
+mod folder;
 mod generation;
 mod logprobs;
 mod matrix;
@@ -67,6 +69,7 @@ pub use architecture::{Activation, Architecture, Bias, RopeStyle, Traits, Window
 pub use check::Found;
 pub use config::{Attention, Config, Window};
 pub use embedding::{Pooling, embed};
+pub use folder::{Files, import_folder};
 pub use generation::{Constraint, Finish, Generation, Piece, TOP_LOGPROBS_MAX};
 pub use logprobs::TokenLogprobs;
 pub use model::{Context, LanguageModel};

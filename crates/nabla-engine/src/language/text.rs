@@ -3,7 +3,9 @@
 //! # Rules
 //! - What a file leaves unsaid is as llama.cpp has it, which wrote most files: whether a text begins with a token of
 //!   its own, which tokens end an answer.
-//! - A caller's text never becomes a control token; what the model's own template rendered may.
+//! - A vocabulary stands in the keys of GGUF, or, where these name no model of one, in a whole `tokenizer.json`.
+//! - A caller's text never becomes a control token, also not within a conversation: only what the model's own
+//!   template writes between the messages does.
 //!
 //! # When things go wrong
 //! A file without a vocabulary is refused when it is loaded. One without a chat template is loaded, and refuses
@@ -17,7 +19,7 @@ use nabla_text::{
 };
 
 use super::{Config, LanguageModel};
-use crate::gguf::{Gguf, Metadata};
+use crate::gguf::{Gguf, Metadata, TOKENIZER_JSON};
 use crate::{Engine, Error, Limits, ReadAt};
 
 /// Control tokens that end an answer, by the names that published models give them.
@@ -55,7 +57,10 @@ impl TextModel {
     /// supported or contradicts itself, and for a template that is not well-formed.
     pub fn load(engine: &Engine, source: &dyn ReadAt, limits: &Limits) -> Result<Self, Error> {
         let gguf = Gguf::open(source)?;
-        let vocabulary = Vocabulary::new(parts(&gguf.metadata)?)?;
+        let metadata = &gguf.metadata;
+        let is_json = !metadata.contains("tokenizer.ggml.model") && metadata.contains(TOKENIZER_JSON);
+        let parts = if is_json { json_parts(metadata)? } else { parts(metadata)? };
+        let vocabulary = Vocabulary::new(parts)?;
         let template = gguf.metadata.optional("tokenizer.chat_template", Metadata::str)?;
         let template = template.map(ChatTemplate::new).transpose()?;
         let model = LanguageModel::of_gguf(engine, &gguf, source, limits)?;
@@ -112,8 +117,7 @@ impl TextModel {
         let (bos, eos) = (self.name(ids.bos), self.name(ids.eos));
         let render =
             Render { add_generation_prompt: true, bos_token: &bos, eos_token: &eos, ..Render::of(messages) };
-        let tokens = self.0.vocabulary.encode(&template.render(&render)?, Special::Parse)?;
-        Ok(self.begun(tokens))
+        Ok(self.begun(template.prompt(&self.0.vocabulary, &render)?))
     }
 
     /// Tokens of a text that the model goes on with.
@@ -162,6 +166,16 @@ fn ends(vocabulary: &Vocabulary) -> Vec<u32> {
         ids.eos == Some(*token) || ids.eot == Some(*token) || (is_control && named())
     };
     (0..count).filter(is_end).collect()
+}
+
+/// The parts of a whole `tokenizer.json`. Roles stand in GGUF's keys.
+fn json_parts(metadata: &Metadata) -> Result<Parts, Error> {
+    let flag = |key: &str| metadata.optional(&format!("tokenizer.ggml.{key}"), Metadata::bool);
+    let ids = special_ids(metadata, false)?;
+    let parts = Parts::from_tokenizer_json(metadata.str(TOKENIZER_JSON)?.as_bytes(), ids)?;
+    let add_bos = flag("add_bos_token")?.unwrap_or(parts.add_bos);
+    let add_eos = flag("add_eos_token")?.unwrap_or(parts.add_eos);
+    Ok(Parts { add_bos, add_eos, ..parts })
 }
 
 /// The parts of a vocabulary in GGUF's keys.

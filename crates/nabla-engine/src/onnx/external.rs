@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
 use crate::Error;
@@ -45,14 +45,24 @@ impl Folder {
         Ok(Self { root })
     }
 
+    /// The file behind a location, open; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::External`] if the location is not allowed or the file cannot be opened.
+    pub(crate) fn open_file(&self, location: &str) -> Result<Option<File>, Error> {
+        let open = || {
+            let path = self.root.join(plain(location)?);
+            if path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                return Ok(None);
+            }
+            File::open(self.resolve(location)?).map(Some).map_err(|error| error.to_string())
+        };
+        open().map_err(|problem| Error::External { location: shown(location), problem })
+    }
+
     /// The file behind a location, all links resolved, inside the folder.
     fn resolve(&self, location: &str) -> Result<PathBuf, String> {
-        let path = Path::new(location);
-        let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
-        if location.is_empty() || !plain || location.contains(['\\', '\0', ':', '#']) {
-            return Err("it is not a relative path of plain names".to_owned());
-        }
-        let resolved = self.root.join(path).canonicalize().map_err(|error| error.to_string())?;
+        let resolved = self.root.join(plain(location)?).canonicalize().map_err(|error| error.to_string())?;
         if !resolved.starts_with(&self.root) {
             return Err("it leads out of the folder".to_owned());
         }
@@ -85,6 +95,16 @@ impl ExternalData for Folder {
         self.read_range(location, offset, length)
             .map_err(|problem| Error::External { location: shown(location), problem })
     }
+}
+
+/// A relative path of plain names.
+fn plain(location: &str) -> Result<&Path, String> {
+    let path = Path::new(location);
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    if location.is_empty() || !plain || location.contains(['\\', '\0', ':', '#']) {
+        return Err("it is not a relative path of plain names".to_owned());
+    }
+    Ok(path)
 }
 
 fn shown(location: &str) -> String {

@@ -65,18 +65,25 @@ fn pictures_are_those_of_onnx_runtime_but_for_a_level() {
     }
 }
 
-/// Hold pictures to `images/digests.json`, on all kernels of this machine and 1, 2 and 3 threads. `NABLA_BLESS=1` writes
-/// the digests anew: they change with the weights of the painter, and with `spec/images.md`.
-fn check_recorded(set: &str, threads: &[usize], pictures: &[(String, ImageModel, ImageRequest)]) {
+const ALL: [Kernels; 4] = [Kernels::Scalar, Kernels::Avx2, Kernels::Avx512, Kernels::Neon];
+
+/// Hold pictures to `images/digests.json`, on kernels of this machine and numbers of threads. `NABLA_BLESS=1` writes the
+/// digests anew: they change with the weights of the painter, and with `spec/images.md`.
+fn check_recorded(
+    set: &str,
+    kernels: &[Kernels],
+    threads: &[usize],
+    pictures: &[(String, ImageModel, ImageRequest)],
+) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/images/digests.json");
     let read = || serde_json::from_str::<Value>(&fs::read_to_string(&path).unwrap()).unwrap();
     let (recorded, bless) = (read(), std::env::var("NABLA_BLESS").is_ok());
     let (mut fresh, mut engines, mut wrong) = (serde_json::Map::new(), Vec::new(), Vec::new());
-    for kernels in [Kernels::Scalar, Kernels::Avx2, Kernels::Avx512, Kernels::Neon] {
+    for kernels in kernels {
         for threads in threads {
-            // Kernels that this processor has not are left out, and named below.
-            let Ok(engine) = Engine::with_threads(kernels, *threads) else { continue };
-            engines.push(format!("{kernels} on {threads}"));
+            // Kernels that this processor has not are left out; those that ran are named below.
+            let Ok(engine) = Engine::with_threads(*kernels, *threads) else { continue };
+            engines.push(format!("{} on {threads}", engine.kernels()));
             for (name, model, request) in pictures {
                 let picture = paint(&Pipeline::prepare(&engine, model).unwrap(), request);
                 let found = Value::from(hex::encode(picture.digest()));
@@ -109,6 +116,7 @@ fn painted(name: &str, steps: u32, guidance: f32, seed: u64) -> (String, ImageMo
 fn the_painter_gives_its_digests_on_all_kernels_and_threads() {
     check_recorded(
         "painter",
+        &ALL,
         &[1, 2, 3],
         &[
             painted("a red circle above a blue square on a white background", 4, 3.0, 1),
@@ -121,7 +129,7 @@ fn the_painter_gives_its_digests_on_all_kernels_and_threads() {
 /// As above with as little work as there can be: this test also runs on emulated processors.
 #[test]
 fn small_pictures_give_the_recorded_digests() {
-    check_recorded("once", &[1], &[painted("a blue boat", 1, 1.0, 2)]);
+    check_recorded("once", &[Kernels::Auto], &[1], &[painted("a blue boat", 1, 1.0, 2)]);
     let mut pictures = Vec::new();
     for class in ["DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler"] {
         for (betas, spacing) in
@@ -137,7 +145,7 @@ fn small_pictures_give_the_recorded_digests() {
             pictures.push((format!("{class} {betas} {spacing}"), model, request));
         }
     }
-    check_recorded("small", &[1, 2, 3], &pictures);
+    check_recorded("small", &ALL, &[1, 2, 3], &pictures);
 }
 
 #[test]
@@ -344,13 +352,15 @@ fn a_picture_of_another_size_than_the_settings_say_is_refused() {
     assert_eq!(error, "decoder: its output: expected 3 planes of 12 x 12 pixels, got 108 values");
 }
 
-#[test]
-fn folders_that_are_not_a_pipeline_are_refused_by_name() {
-    let text = |content: &str| Some(content.as_bytes().to_vec());
-    let mini = Mini::default;
-    let index = "model_index.json";
+fn text(content: &str) -> Option<Vec<u8>> {
+    Some(content.as_bytes().to_vec())
+}
+
+/// Folders that miss a file or that are of another pipeline, and why they are refused.
+fn bad_folders() -> Vec<(Mini, &'static str)> {
+    let (mini, index) = (Mini::default, "model_index.json");
     let long = "[".repeat(9 << 20);
-    let cases = [
+    vec![
         (mini().with(index, None), "cannot read model_index.json"),
         (mini().with("unet/model.onnx", None), "cannot read unet/model.onnx"),
         (mini().with("tokenizer/merges.txt", None), "cannot read tokenizer/merges.txt"),
@@ -379,6 +389,13 @@ fn folders_that_are_not_a_pipeline_are_refused_by_name() {
             "UniPC",
         ),
         (mini().set("scheduler/scheduler_config.json", "prediction_type", json!("flow")), "prediction_type"),
+    ]
+}
+
+/// Folders with one setting that is not understood, and why they are refused.
+fn bad_settings() -> Vec<(Mini, &'static str)> {
+    let mini = Mini::default;
+    vec![
         (
             mini().set("tokenizer/tokenizer_config.json", "tokenizer_class", json!("T5Tokenizer")),
             "T5Tokenizer",
@@ -424,8 +441,12 @@ fn folders_that_are_not_a_pipeline_are_refused_by_name() {
         ),
         (Mini::fixed("2").set("unet/config.json", "in_channels", json!(5)), "in_channels: expected 4, as"),
         (Mini::fixed("2").set("unet/config.json", "sample_size", json!(64)), "sample_size: expected 6, as"),
-    ];
-    for (mini, expected) in cases {
+    ]
+}
+
+#[test]
+fn folders_that_are_not_a_pipeline_are_refused_by_name() {
+    for (mini, expected) in bad_folders().into_iter().chain(bad_settings()) {
         let error = load(&mini).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
@@ -452,6 +473,14 @@ fn networks_that_do_not_fit_are_refused_by_name() {
             "UNet: sample: expected 1 or 2 rows",
         ),
         (Mini { time: (9, &["steps"]), ..mini() }, "UNet: timestep: expected INT64 or"),
+        (
+            Mini { time: (7, &["5"]), ..mini() },
+            "UNet: timestep: expected 1 time, or one for each row, got INT64 [5]",
+        ),
+        (
+            mini().set("unet/config.json", "sample_size", json!(1100)),
+            "UNet: sample: expected 1 to 4194304 latents, got FP32 [batch, channels, height, width]",
+        ),
         (Mini { time: (7, &["1", "1"]), ..mini() }, "UNet: timestep: expected 1 dimensions"),
         (
             Mini { latents: ["1", "5", "6", "6"], ..mini() },

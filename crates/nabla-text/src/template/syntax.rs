@@ -107,7 +107,7 @@ fn refused<T>(what: &str, span: Span) -> Result<T, Error> {
 
 fn for_loop<'a>(it: &ast::ForLoop<'a>) -> Result<ast::ForLoop<'a>, Error> {
     Ok(ast::ForLoop {
-        target: expression(&it.target),
+        target: target(&it.target),
         iter: guard(READ, &it.iter),
         filter_expr: it.filter_expr.as_ref().map(expression),
         recursive: it.recursive,
@@ -122,20 +122,38 @@ fn if_condition<'a>(it: &ast::IfCond<'a>) -> Result<ast::IfCond<'a>, Error> {
 }
 
 fn with_block<'a>(it: &ast::WithBlock<'a>) -> Result<ast::WithBlock<'a>, Error> {
-    let assignments = it.assignments.iter().map(|(target, value)| (expression(target), expression(value)));
+    let assignments = it.assignments.iter().map(|(name, value)| (target(name), expression(value)));
     Ok(ast::WithBlock { assignments: assignments.collect(), body: statements(&it.body)? })
 }
 
 fn set<'a>(it: &ast::Set<'a>) -> ast::Set<'a> {
     // A namespace is the one thing that can be put into itself.
-    let into = matches!(it.target, Expr::GetAttr(_));
+    let into = has_attribute(&it.target);
     let expr = if into { guard(NEST, &it.expr) } else { expression(&it.expr) };
-    ast::Set { target: expression(&it.target), expr }
+    ast::Set { target: target(&it.target), expr }
 }
 
 fn set_block<'a>(it: &ast::SetBlock<'a>) -> Result<ast::SetBlock<'a>, Error> {
     let filter = it.filter.as_ref().map(expression);
-    Ok(ast::SetBlock { target: expression(&it.target), filter, body: statements(&it.body)? })
+    Ok(ast::SetBlock { target: target(&it.target), filter, body: statements(&it.body)? })
+}
+
+/// What is assigned to: names, attributes, and lists of these, which make nothing that could grow.
+fn target<'a>(node: &Expr<'a>) -> Expr<'a> {
+    match node {
+        Expr::List(it) => {
+            let items = it.items.iter().map(target).collect();
+            Expr::List(Spanned::new(ast::List { items }, it.span()))
+        }
+        other => expression(other),
+    }
+}
+
+fn has_attribute(target: &Expr<'_>) -> bool {
+    match target {
+        Expr::List(it) => it.items.iter().any(has_attribute),
+        other => matches!(other, Expr::GetAttr(_)),
+    }
 }
 
 fn filter_block<'a>(it: &ast::FilterBlock<'a>) -> Result<ast::FilterBlock<'a>, Error> {

@@ -35,6 +35,23 @@ fn check_bomb(source: &str) {
     assert!(matches!(error, Error::TemplateBomb { .. }), "{source}: {error}");
 }
 
+/// `for k, v in x|items` stands in the templates of many models that call tools.
+#[test]
+fn several_names_are_assigned_at_once() {
+    check(
+        "{% for role, text in messages|map('items')|map('map', 'last') %}{{ text }}{% endfor %}",
+        "Be brief.Hi Hello.Who are you?",
+    );
+    check("{% for k, v in {'a': 1, 'b': [2]}|items %}{{ k }}={{ v }};{% endfor %}", "a=1;b=[2];");
+    check("{% for (a, (b, c)) in [[1, [2, 3]]] %}{{ a + b + c }}{% endfor %}", "6");
+    check("{% set a, b = 1, 'x' %}{{ b * 2 ~ a }}", "xx1");
+    check("{% set n = namespace(a=1) %}{% set n.a, b = b, n.a %}{{ b }}{{ n.a is undefined }}", "1True");
+    check("{% with (a, b) = [1, 2] %}{{ a }}{{ b }}{% endwith %}", "12");
+    assert!(matches!(refused("{% for a, b in [[1]] %}{% endfor %}"), Error::TemplateFailed { .. }));
+    let doubling = "{% set n = namespace(a=[]) %}{% for i in range(900) %}{% set n.a, x = [n.a], 1 %}{% endfor %}{{ n.a|tojson }}";
+    refused(doubling);
+}
+
 #[test]
 fn chat_ml_is_the_documented_choice() {
     check(

@@ -38,6 +38,16 @@ pub struct Parts {
     pub nfc: bool,
 }
 
+impl Parts {
+    /// The parts in a Hugging Face `tokenizer.json`. Which tokens have a role stands in other files: `ids` says it.
+    ///
+    /// # Errors
+    /// [`Error`], if a limit is exceeded or the file says what we do not have.
+    pub fn from_tokenizer_json(bytes: &[u8], ids: SpecialIds) -> Result<Self, Error> {
+        super::json::parts(bytes, ids)
+    }
+}
+
 /// On which sides a special token takes the white space beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Strip {

@@ -1,17 +1,16 @@
 //! `nabla model run` of a folder with an image pipeline: one picture on this machine. The digest is the same on every
 //! machine; it is that of the pixels, of which the PNG file is a view.
 
-use std::{fs, ops::ControlFlow, path::Path, time::Instant};
+use std::{fs, io::IsTerminal, ops::ControlFlow, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
-use nabla_engine::{
-    Engine,
-    images::{ImageLimits, ImageModel, ImageRequest, Pipeline},
-};
+use indicatif::ProgressBar;
+use nabla_engine::images::{ImageLimits, ImageModel, ImageRequest, Pipeline};
 use serde_json::json;
 
-use super::Context;
+use super::{Context, engine};
 use crate::{
+    args::{EngineArgs, PictureArgs, TextArgs},
     failure::Failure,
     output::{bytes, table},
 };
@@ -25,16 +24,36 @@ pub(super) fn is_pipeline(path: &Path) -> bool {
 pub(super) fn run(
     context: &Context<'_>,
     folder: &Path,
-    request: &ImageRequest,
-    out: Option<&Path>,
-    engine: &Engine,
+    text: &TextArgs,
+    args: &PictureArgs,
+    engine_args: &EngineArgs,
 ) -> Result<()> {
+    let Some(prompt) = &text.prompt else {
+        let reason = format!("{} is an image pipeline: it takes no tensors", folder.display());
+        let hint = Some("say what to paint with --prompt TEXT".to_owned());
+        return Err(Failure::BadArgument { reason, hint }.into());
+    };
+    let request = ImageRequest {
+        seed: text.seed,
+        steps: args.steps,
+        guidance: args.guidance,
+        negative_prompt: args.negative.clone().unwrap_or_default(),
+        ..ImageRequest::new(prompt)
+    };
+    let (engine, threads) = engine(engine_args)?;
     let model = ImageModel::read_folder(folder, &ImageLimits::default())
         .with_context(|| format!("cannot load {}", folder.display()))?;
-    let pipeline = Pipeline::prepare(engine, &model)?;
+    let pipeline = Pipeline::prepare(&engine, &model)?;
     let began = Instant::now();
-    let picture = pipeline.generate(request, &mut |_| ControlFlow::Continue(()))?;
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let picture = pipeline.generate(&request, &mut |progress| {
+        bar.set_length(progress.steps.into());
+        bar.set_position(progress.step.into());
+        ControlFlow::Continue(())
+    })?;
+    bar.finish_and_clear();
     let seconds = began.elapsed().as_secs_f64();
+    let out = args.out.as_deref();
     if let Some(out) = out {
         fs::write(out, picture.to_png()?).map_err(|error| Failure::bad_file(out, error))?;
     }
@@ -46,7 +65,7 @@ pub(super) fn run(
         ("picture", out.map_or("not kept: give --out FILE".to_owned(), |out| out.display().to_string())),
         ("size", format!("{width} x {height}")),
         ("made with", format!("seed {}, {steps} steps, guidance {guidance}", request.seed)),
-        ("kernels", format!("{}, {seconds:.2} s", engine.kernels())),
+        ("kernels", format!("{}, threads {threads}, {seconds:.2} s", engine.kernels())),
         ("resident", bytes(pipeline.resident_bytes())),
         ("digest", format!("{digest} (the same on every machine)")),
     ];
