@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Package;
-use nabla_engine::{ExternalData, Folder, Limits, import_onnx, language::TextModel};
+use nabla_engine::{ExternalData, Folder, Limits, ReadAt, import_onnx, language::TextModel};
 use nabla_node::{config::EngineConfig, language::manifest_of_gguf, models::manifest_of};
 use nabla_types::{
     Opg,
@@ -35,7 +35,7 @@ pub(crate) fn package(
 
 /// Put a language model together with the files it came in.
 pub(crate) fn package_language(
-    gguf: &Vec<u8>,
+    gguf: &impl ReadAt,
     files: Vec<(String, Vec<u8>)>,
     summary: Option<String>,
     royalty: Opg,

@@ -6,6 +6,9 @@ use fixture::{Call, chat, failed, vectors};
 use nabla_types::receipt::{CommitmentLabel, Receipt, Salt};
 use nabla_verify::{CheckName, Outcome, Report, verify_receipt};
 
+/// A lie: its name, what it changes, and the checks that catch it.
+type Lie = (&'static str, fn(&mut Receipt), &'static [&'static str]);
+
 fn checked(call: &Call) -> Report {
     verify_receipt(&call.bytes(), &call.context())
 }
@@ -44,7 +47,7 @@ fn an_honest_chat_holds_and_its_prompt_is_left_open() {
 
 #[test]
 fn every_claim_that_is_false_is_caught() {
-    let lies: [(&str, fn(&mut Receipt), &[&str]); 12] = [
+    let lies: [Lie; 12] = [
         ("nonce", |c| c.nonce.0[0] ^= 1, &["nonce", "inputs", "outputs"]),
         ("model", |c| c.model.0[0] ^= 1, &["model", "outputs"]),
         ("name", |c| c.model_name = "carol/other".parse().expect("a name"), &["inputs", "outputs"]),
@@ -145,7 +148,7 @@ fn vectors_are_checked_like_a_chat() {
     let report = checked(&honest);
     assert!(report.holds() && report.passed(CheckName::Outputs), "{:?}", report.failure());
     assert!(!report.passed(CheckName::Inputs));
-    let lies: [(&str, fn(&mut Receipt), &[&str]); 7] = [
+    let lies: [Lie; 7] = [
         ("nonce", |c| c.nonce.0[0] ^= 1, &["nonce", "inputs"]),
         ("model", |c| c.model.0[0] ^= 1, &["model", "outputs"]),
         ("sampling", |c| c.sampling = chat(false).claims.sampling, &["inputs"]),
