@@ -50,7 +50,7 @@ without_avx512() {
         echo "!!! SKIPPED: the same bits without AVX-512 need qemu-x86_64 on x86-64"
         return
     fi
-    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Haswell" \
+    NABLA_EMULATED=1 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Haswell" \
         cargo test --workspace --test it -- --nocapture "$digests" | grep -E "recorded|test result: .* [1-9][0-9]* passed"
 }
 
@@ -62,7 +62,7 @@ on_aarch64() {
         echo "!!! SKIPPED: the same bits on AArch64 need qemu-aarch64, gcc-aarch64-linux-gnu and the Rust target $target"
         return
     fi
-    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    NABLA_EMULATED=1 CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
         CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
         cargo test -p nabla-engine --target "$target" --config 'profile.dev.package."*".opt-level=1' --test it \
         -- --nocapture "$digests" \
