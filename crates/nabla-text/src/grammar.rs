@@ -6,6 +6,7 @@
 //! - Masks are the same for everybody: effort is counted in steps, never in time, and no state is shared
 //!   between grammars but the vocabulary.
 //! - Control tokens are never allowed, but for the ends of text and turn where the text may end.
+//! - JSON is compact: no white space between its parts, unless the schema asks for it (`x-guidance`).
 //! - References in schemas are followed within the schema only; nothing is fetched.
 //!
 //! # When things go wrong
@@ -148,9 +149,14 @@ impl GrammarSource<'_> {
         match *self {
             Self::JsonSchema(schema) => {
                 at_most("bytes of the JSON schema", SCHEMA_BYTES_MAX, schema.len())?;
-                let schema = serde_json::from_str(schema)
+                let mut schema = serde_json::from_str(schema)
                     .map_err(|error| Error::BadGrammar { kind, reason: cut(&error.to_string()) })?;
                 at_most("nesting of the JSON schema", NESTING_MAX, nesting(&schema))?;
+                // White space between parts is never needed, and a weak model would write nothing else.
+                if let Value::Object(fields) = &mut schema {
+                    let compact = || serde_json::json!({"whitespace_flexible": false});
+                    fields.entry("x-guidance").or_insert_with(compact);
+                }
                 Ok(TopLevelGrammar::from_json_schema(schema))
             }
             Self::Regex(regex) => {

@@ -88,8 +88,8 @@ fn model_cases() -> Vec<Case> {
         push("a file that is not ONNX", "text", "not a valid ONNX file", "another format?"),
         push("an empty file", "empty", "ONNX", "model.onnx"),
         push("a file that was cut short", "cut", "not a valid ONNX file", "cut short"),
-        push("two models", "two", "expected exactly one .onnx file, found 2", "a folder of its own"),
-        push("no model", "none", "expected exactly one .onnx file, found 0", "a folder of its own"),
+        push("two models", "two", "expected exactly one .onnx or .gguf file, found 2", "a folder of its own"),
+        push("no model", "none", "expected exactly one .onnx or .gguf file, found 0", "a folder of its own"),
         push("an unsupported operator", "operator", "operator \"NoSuchThing\"", "supported are"),
         push(
             "a graph over the cost bound",

@@ -24,7 +24,7 @@ fn state_stays_until_it_is_wiped() {
     let run = ["run", "my/tumor", input[0], input[1]];
     let first = sandbox.json(&run);
     let before = state(&sandbox);
-    assert_eq!(before.0.len(), 3, "{before:?}");
+    assert_eq!(before.0.len(), 4, "{before:?}");
     dev.process.stop("INT");
     assert!(dev.process.stdout().contains("stopping"));
 
