@@ -1,4 +1,4 @@
-//! From a folder with an ONNX or a GGUF file to a package that can be published.
+//! From a folder with an ONNX or a GGUF file, or safetensors, to a package that can be published.
 
 use std::{
     fs,
@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use nabla_client::publish::Package;
-use nabla_engine::{ExternalData, Folder, Limits, ReadAt, import_onnx, language::TextModel};
+use nabla_engine::{
+    ExternalData, Folder, Limits, ReadAt, import_onnx,
+    language::{TextModel, import_folder},
+};
 use nabla_node::{config::EngineConfig, language::manifest_of_gguf, models::manifest_of};
 use nabla_types::{
     Opg,
@@ -65,12 +68,20 @@ pub(crate) fn package_path(path: &Path, summary: Option<String>, royalty: Opg) -
         .with_context(|| format!("cannot import {}", path.display()))
 }
 
-/// Read a folder: all its files but hidden ones, exactly one of them ending in `.onnx` or `.gguf`.
+/// Read a folder: all its files but hidden ones, exactly one of them ending in `.onnx` or `.gguf`, or safetensors as
+/// Hugging Face has them.
 fn package_folder(folder: &Path, summary: Option<String>, royalty: Opg) -> Result<Package> {
     let mut files = Vec::new();
     read_files(folder, folder, &mut files)?;
     let models: Vec<&(String, Vec<u8>)> =
         files.iter().filter(|(path, _)| [".onnx", ".gguf"].iter().any(|end| path.ends_with(end))).collect();
+    let has_safetensors = files.iter().any(|(path, _)| path.ends_with(".safetensors"));
+    if models.is_empty() && has_safetensors {
+        let joined = import_folder(&Folder::new(folder)?, &Limits::default())
+            .with_context(|| format!("cannot import {}", folder.display()))?;
+        return package_language(&joined, files, summary, royalty)
+            .with_context(|| format!("cannot import {}", folder.display()));
+    }
     let [(path, onnx)] = models.as_slice() else {
         let reason = format!("expected exactly one .onnx or .gguf file, found {}", models.len());
         let hint = Some("put each model into a folder of its own".to_owned());

@@ -33,11 +33,11 @@ pub(super) fn model(context: &Context<'_>, command: ModelCommand) -> Result<()> 
         ModelCommand::Run { file, text, picture, engine, .. } if picture::is_pipeline(&file) => {
             picture::run(context, &file, &text, &picture, &engine)
         }
-        ModelCommand::Check { file, .. } if is_gguf(&file)? => text::check(context, &file),
-        ModelCommand::Run { file, text, engine, .. } if is_gguf(&file)? => {
+        ModelCommand::Check { file, .. } if is_language(&file)? => text::check(context, &file),
+        ModelCommand::Run { file, text, engine, .. } if is_language(&file)? => {
             text::run(context, &file, &text, &engine)
         }
-        ModelCommand::Bench { file, prompt_tokens, batch, engine, .. } if is_gguf(&file)? => {
+        ModelCommand::Bench { file, prompt_tokens, batch, engine, .. } if is_language(&file)? => {
             text::bench(context, &file, prompt_tokens, batch, &engine)
         }
         ModelCommand::Check { file, dim } => check::check(context, &Upload::read(file, &dim)?),
@@ -56,8 +56,11 @@ pub(super) fn model(context: &Context<'_>, command: ModelCommand) -> Result<()> 
     }
 }
 
-/// Whether a file begins as GGUF files do.
-fn is_gguf(path: &Path) -> Result<bool, Failure> {
+/// Whether this is a language model: a file that begins as GGUF files do, or a folder of Hugging Face.
+fn is_language(path: &Path) -> Result<bool, Failure> {
+    if path.is_dir() {
+        return Ok(path.join("config.json").is_file());
+    }
     let mut magic = Vec::new();
     let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic));
     read.map_err(|error| Failure::bad_file(path, error))?;

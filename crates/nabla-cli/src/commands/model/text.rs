@@ -6,8 +6,10 @@ use std::{fs::File, io::IsTerminal, path::Path, time::Instant};
 
 use anyhow::{Context as _, Result};
 use nabla_engine::{
-    Engine, FileSource, Limits,
-    language::{Answered, Constraint, Finish, Generation, Sampling, TextModel, generate_in_pieces},
+    Engine, FileSource, Folder, Limits,
+    language::{
+        Answered, Constraint, Finish, Generation, Sampling, TextModel, generate_in_pieces, import_folder,
+    },
 };
 use nabla_text::{Message, StopStrings};
 use nabla_types::tensor::{NamedTensor, Tensor, outputs_digest};
@@ -27,9 +29,15 @@ const SCHEMA_BYTES_MAX: u64 = 1 << 20;
 
 /// Read a model; the file is as large as it is, on one's own machine.
 fn load(path: &Path, engine: &Engine) -> Result<TextModel> {
-    let file = File::open(path).and_then(FileSource::new).map_err(|error| Failure::bad_file(path, error))?;
     let limits = Limits { weight_bytes_max: u64::MAX, ..Limits::default() };
-    TextModel::load(engine, &file, &limits).with_context(|| format!("cannot load {}", path.display()))
+    let loaded = if path.is_dir() {
+        let files = Folder::new(path)?;
+        import_folder(&files, &limits).and_then(|joined| TextModel::load(engine, &joined, &limits))
+    } else {
+        let file = File::open(path).and_then(FileSource::new);
+        TextModel::load(engine, &file.map_err(|error| Failure::bad_file(path, error))?, &limits)
+    };
+    loaded.with_context(|| format!("cannot load {}", path.display()))
 }
 
 pub(super) fn check(context: &Context<'_>, path: &Path) -> Result<()> {
