@@ -51,7 +51,7 @@ pub fn onnx(bytes: &[u8]) {
 pub fn gguf(bytes: &[u8]) {
     let source = bytes.to_vec();
     let Some(Gguf { metadata, tensors, .. }) = accepted(Gguf::open(&source), bytes) else { return };
-    check_tensors(&tensors, &source);
+    check_tensors(&tensors, bytes);
     check_keys(&metadata, bytes);
     let Some(config) = accepted(Config::from_metadata(&metadata), bytes) else { return };
     let attention = &config.attention;
@@ -65,13 +65,14 @@ pub fn gguf(bytes: &[u8]) {
     }
 }
 
-fn check_tensors(tensors: &Tensors, source: &Vec<u8>) {
+fn check_tensors(tensors: &Tensors, bytes: &[u8]) {
+    let source = bytes.to_vec();
     let mut ranges: Vec<_> = tensors.iter().map(|tensor| tensor.range.clone()).collect();
     ranges.sort_by_key(|range| range.start);
     assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "tensors overlap");
-    assert!(ranges.last().is_none_or(|range| range.end <= source.len() as u64), "outside of the file");
+    assert!(ranges.last().is_none_or(|range| range.end <= bytes.len() as u64), "outside of the file");
     for tensor in tensors.iter() {
-        let Some(weights) = accepted(tensor.read(source, &limits()), source) else { continue };
+        let Some(weights) = accepted(tensor.read(&source, &limits()), bytes) else { continue };
         let count = usize::try_from(tensor.shape.rows * tensor.shape.columns).expect("it was read");
         let mut values = vec![f32::NAN; count];
         dequantise(tensor.format, &weights, &mut values).expect("as many as the shape says");
