@@ -43,7 +43,7 @@ fn state_stays_until_it_is_wiped() {
 
     let mut dev = Dev::start(&mut sandbox, &["--reset"]);
     let wiped = state(&sandbox);
-    assert_eq!(wiped.0.len(), 2, "only the bundled models: {wiped:?}");
+    assert_eq!(wiped.0.len(), 3, "only the bundled models: {wiped:?}");
     assert_eq!(sandbox.nabla(&["receipts", &receipt]).code, Some(4), "the ledger has begun anew");
     dev.process.stop("INT");
 }

@@ -41,7 +41,7 @@ fn scheduler(config: &str) -> Result<Scheduler, String> {
 }
 
 /// Why a walk is not that of `diffusers`.
-fn compare(course: &Course, expected: &Value) -> Result<(), String> {
+fn compare(course: &Course, expected: &Value, tolerance: f64) -> Result<(), String> {
     let times: Vec<f64> = course.steps.iter().map(|step| step.time).collect();
     let near = |a: f64, b: f64, tolerance: f64| (a - b).abs() <= tolerance * b.abs().max(1.0);
     let theirs = numbers(&expected["times"]);
@@ -53,9 +53,8 @@ fn compare(course: &Course, expected: &Value) -> Result<(), String> {
         return Err(format!("start {}, expected {start}", course.start));
     }
     let (ours, theirs) = (walk(course), numbers(&expected["end"]));
-    // `diffusers` has its betas in f32.
     let scale = theirs.iter().fold(1.0_f64, |most, x| most.max(x.abs()));
-    match ours.iter().zip(&theirs).all(|(a, b)| (f64::from(*a) - b).abs() <= 5e-5 * scale) {
+    match ours.iter().zip(&theirs).all(|(a, b)| (f64::from(*a) - b).abs() <= tolerance * scale) {
         true => Ok(()),
         false => Err(format!("{ours:?}, expected {theirs:?}")),
     }
@@ -66,9 +65,12 @@ fn steps_are_those_of_diffusers() {
     let (mut wrong, mut good) = (Vec::new(), 0);
     for case in vectors(include_str!("vectors/steps.json")) {
         let scheduler = scheduler(&case["config"].to_string()).unwrap();
+        // `diffusers` has its betas in f32. At the last times of the cosine schedule 2e-9 of the signal is left, and
+        // every rounding is enlarged by its root: with f64 in their place, `diffusers` itself ends 7e-4 elsewhere.
+        let tolerance = if case["config"]["beta_schedule"] == "squaredcos_cap_v2" { 2e-3 } else { 5e-5 };
         for expected in case["walks"].as_array().unwrap() {
             let steps = u32::try_from(expected["steps"].as_u64().unwrap()).unwrap();
-            match compare(&scheduler.course(steps).unwrap(), expected) {
+            match compare(&scheduler.course(steps).unwrap(), expected, tolerance) {
                 Ok(()) => good += 1,
                 Err(problem) => wrong.push(format!("{} in {steps}: {problem}", case["config"])),
             }
@@ -79,7 +81,11 @@ fn steps_are_those_of_diffusers() {
                 Prediction::Noise | Prediction::Sample => Prediction::Velocity,
             };
             let liar = Scheduler { prediction, ..scheduler.clone() }.course(steps).unwrap();
-            assert!(steps == 1 || compare(&liar, expected).is_err(), "{} in {steps}", case["config"]);
+            assert!(
+                steps == 1 || compare(&liar, expected, tolerance).is_err(),
+                "{} in {steps}",
+                case["config"]
+            );
         }
     }
     assert!(wrong.is_empty(), "{good} good, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
