@@ -52,8 +52,7 @@ impl Output {
     /// passed on.
     pub(crate) fn piece(self, text: &str) {
         if !self.json {
-            let is_plain = |c: char| !c.is_control() || c == '\n' || c == '\t';
-            write(&text.replace(|c| !is_plain(c), "\u{fffd}"));
+            write(&printable(text));
         }
     }
 
@@ -107,6 +106,11 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// Text as a terminal may show it: a model's words move no cursor.
+fn printable(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}")
+}
+
 /// A table with the columns aligned, two spaces between them.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -128,6 +132,11 @@ mod tests {
     fn sizes_for_people() {
         let shown = [0, 1023, 1024, 1536, 5 << 30].map(bytes);
         assert_eq!(shown, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB"]);
+    }
+
+    #[test]
+    fn a_models_words_move_no_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\n\tc\u{7}\u{9b}\r"), "a\u{fffd}[2Jb\n\tc\u{fffd}\u{fffd}\u{fffd}");
     }
 
     #[test]

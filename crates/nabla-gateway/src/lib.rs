@@ -68,6 +68,7 @@ pub use config::Config;
 pub use gateway::Gateway;
 pub use http::HEADER_PAYMENT_RESPONSE;
 pub use nabla_types::api::NetworkInfo;
+pub use stream::{Events, Part};
 pub use wire::{ModelInfo, PriceRange};
 
 /// The routes of a gateway over `backend`, for a process that needs no clean stop; else see [`Gateway`].

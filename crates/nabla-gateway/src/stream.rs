@@ -40,9 +40,9 @@ use crate::{
 /// Events that may wait for a client.
 const EVENTS_MAX: usize = 64;
 
-/// What is passed on.
+/// What is passed on of a stream, by a gateway or by the node that makes it.
 #[derive(Debug)]
-pub(crate) enum Part {
+pub enum Part {
     /// First: what will open the receipt's commitments.
     Start(Salt),
     /// Then events.
@@ -192,7 +192,7 @@ async fn next_bytes(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
 
 /// The body of a response whose events come out of a channel.
 #[derive(Debug)]
-pub(crate) struct Events(pub(crate) mpsc::Receiver<Part>);
+pub struct Events(pub mpsc::Receiver<Part>);
 
 impl HttpBody for Events {
     type Data = Bytes;

@@ -101,9 +101,7 @@ impl Seat<'_> {
         let spending = Spending { account: self.account, price_max: Some(*price_max), now_s: now_s() };
         let started = Instant::now();
         let mut show = |text: &str| {
-            if !output.is_json() {
-                output.raw(&printable(text));
-            }
+            output.piece(text);
         };
         let answer = Box::pin(self.network.gateway.chat(&request, spending, &mut show)).await;
         output.line("");
@@ -136,20 +134,5 @@ impl Seat<'_> {
             "took_ms": took.as_secs_f64() * 1000.0, "checks": answer.paid.report.checks,
         }));
         Ok(())
-    }
-}
-
-/// Text as a terminal may show it: a model's words move no cursor.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_models_words_move_no_cursor() {
-        assert_eq!(printable("a\u{1b}[2Jb\n\tc\u{7}\u{9b}d\r"), "a[2Jb\n\tcd");
     }
 }

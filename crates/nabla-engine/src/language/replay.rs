@@ -78,9 +78,9 @@ pub fn replay(
     let step = STEP.min((LOGITS_MAX / vocabulary).max(1));
     for piece in fed.chunks(step) {
         let wanted = (context.tokens() + piece.len()).saturating_sub(first).min(piece.len());
-        let logits = context.feed(piece, wanted)?;
-        for row in logits.chunks_exact(vocabulary) {
-            if !replay.check(&mut answer, tokens, &mut row.to_vec())? {
+        let mut logits = context.feed(piece, wanted)?;
+        for row in logits.chunks_exact_mut(vocabulary) {
+            if !replay.check(&mut answer, tokens, row)? {
                 return Ok(replay);
             }
         }

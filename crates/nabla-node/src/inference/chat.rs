@@ -12,26 +12,21 @@
 //! Before the first token the caller gets an error as for any job. After it, an event with the error ends the stream,
 //! nothing is settled, and the gateway gives the money back.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::{Body, Bytes},
     http::{
         StatusCode,
         header::{CACHE_CONTROL, CONTENT_TYPE},
     },
     response::{IntoResponse, Response},
 };
-use http_body::Frame;
 use nabla_engine::{
     Error,
     language::{Event, Finish, Generation},
 };
+use nabla_gateway::{Events, Part};
 use nabla_types::{
     ModelId, PaymentId, RepoName,
     api::{HEADER_SALT, INFER_BYTES_MAX},
@@ -70,13 +65,6 @@ const SETTLE_MS: u64 = 15_000;
 const EVENTS_MAX: usize = 64;
 /// What is left free of the largest answer for its last events.
 const END_BYTES: usize = 1 << 20;
-
-/// What is sent.
-pub(super) enum Part {
-    /// First.
-    Start(Salt),
-    Event(Bytes),
-}
 
 /// An answer on its way.
 pub(super) enum Begun {
@@ -175,27 +163,6 @@ fn tail(transcript: &Transcript) -> Bytes {
     let mut bytes = receipt_event(&head, &transcript.receipt, transcript.salt);
     bytes.extend(done_event());
     bytes.into()
-}
-
-/// The events of a stream, out of their channel.
-struct Events(mpsc::Receiver<Part>);
-
-impl HttpBody for Events {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        loop {
-            match std::task::ready!(self.0.poll_recv(context)) {
-                Some(Part::Event(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                Some(Part::Start(_)) => {}
-                None => return Poll::Ready(None),
-            }
-        }
-    }
 }
 
 /// What a chat needs to know, all of it checked.
